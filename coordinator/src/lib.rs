@@ -1,0 +1,1 @@
+//! Run machine, leases, actors and the gRPC server.

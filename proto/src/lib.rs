@@ -1,0 +1,1 @@
+//! The wire: protobuf definitions, generated code, conversions to and from domain types.

@@ -1,0 +1,1 @@
+//! Model HTTP clients, limiter, transcripts, scripted and mock models.

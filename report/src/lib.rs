@@ -1,0 +1,1 @@
+//! Verdicts to json, markdown and html; comparison and statistics.

@@ -1,0 +1,1 @@
+//! The run folder: layout, create_once, records, derivation, readers.

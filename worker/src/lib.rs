@@ -1,0 +1,1 @@
+//! Attempt machine, session link, actors, shipper.

@@ -1,0 +1,1 @@
+//! Workspaces: containers through bollard, local sandboxes, the tool server, the reaper.
