@@ -103,7 +103,8 @@ pub struct Preset {
     /// mock: seed of the errors.
     #[serde(default)]
     pub seed: u64,
-    /// scripted: the script file; `None` = `<suite stem>.script.json` beside each suite.
+    /// scripted: the script file, key of `RunSpec::scripts`; `None` = `<suite stem>.script.json` beside each suite, whose key in
+    /// `RunSpec::scripts` is the suite's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script: Option<String>,
 }

@@ -30,7 +30,8 @@ pub struct RunSpec {
     /// Presets that were left out, with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<SkippedPreset>,
-    /// Content of script files of scripted presets, by the path that presets name.
+    /// Content of script files of scripted presets: by the path in `Preset::script`, or, for a preset that names none, by the key
+    /// of the suite (`<suite stem>.script.json` beside each suite).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scripts: BTreeMap<String, serde_json::Value>,
     /// The run whose errored trials this one repeats.
