@@ -1,1 +1,13 @@
-//! Workspaces: containers through bollard, local sandboxes, the tool server, the reaper.
+//! Workspaces: where a trial's tools act. Owns containers, local sandboxes and the tool server inside them; knows nothing of models,
+//! agents, run folders or the wire between coordinator and worker.
+//!
+//! Everything in a workspace is hostile ground: paths are resolved beneath its root, output is capped while it is read, a command's
+//! whole process tree dies with its time limit, names are data.
+
+#[cfg(feature = "engine")]
+mod contract;
+
+#[cfg(feature = "engine")]
+pub use contract::{
+    DEFAULT_IMAGE, Lost, OpenError, OpenSpec, Owner, Reaped, Sandboxes, Workspace, WorkspaceLimits,
+};
