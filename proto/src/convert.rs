@@ -284,6 +284,7 @@ impl From<FromWorker> for v1::WorkerMessage {
             }
             FromWorker::Abandoned(abandoned) => Kind::Abandoned(v1::TrialAbandoned {
                 run: abandoned.run.to_string(),
+                lease: abandoned.lease.to_string(),
                 trial: abandoned.trial.to_string(),
                 attempt: attempt_number(abandoned.attempt),
                 cause: v1::AbandonCause::from(abandoned.cause).into(),
@@ -324,6 +325,7 @@ impl TryFrom<v1::WorkerMessage> for FromWorker {
             }
             Kind::Abandoned(abandoned) => Self::Abandoned(TrialAbandoned {
                 run: name("run", &abandoned.run)?,
+                lease: name("lease", &abandoned.lease)?,
                 trial: name("trial", &abandoned.trial)?,
                 attempt: AttemptNo::new(abandoned.attempt),
                 cause: known::<v1::AbandonCause>("cause", abandoned.cause)?.try_into()?,

@@ -105,6 +105,8 @@ pub struct TrialDecided {
 pub struct TrialAbandoned {
     /// Its run.
     pub run: RunId,
+    /// The lease it was held under, as last granted.
+    pub lease: LeaseId,
     /// The trial.
     pub trial: TrialKey,
     /// The attempt; `None` = nothing was claimed.
@@ -184,7 +186,7 @@ pub enum FromCoordinator {
     Renewed {
         /// The heartbeat that is answered.
         heartbeat: u64,
-        /// The leases that go on; a listed one that is not here has ended.
+        /// Leases of one run that go on. Listed leases that have ended are revoked; those of runs that are not open here are not answered.
         leases: Vec<LeaseId>,
         /// How long, counted from before the heartbeat was sent.
         ttl: Duration,

@@ -92,6 +92,7 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
         });
     let abandoned = (
         an_id(),
+        an_id(),
         a_trial(),
         an_attempt(),
         prop::sample::select(&Cause::ALL[..]),
@@ -99,9 +100,10 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
         any::<bool>(),
         ".{0,9}",
     )
-        .prop_map(|(run, trial, attempt, cause, retryable, counts, text)| {
+        .prop_map(|(run, lease, trial, attempt, cause, retryable, counts, text)| {
             FromWorker::Abandoned(TrialAbandoned {
                 run: run.parse().unwrap(),
+                lease: lease.parse().unwrap(),
                 trial,
                 attempt,
                 cause,
@@ -213,6 +215,7 @@ fn nonsense_is_refused_by_name() {
     };
     let abandoned = v1::TrialAbandoned {
         run: "r".to_owned(),
+        lease: "e1-1".to_owned(),
         trial: "a.b.c.0".to_owned(),
         cause: v1::AbandonCause::Bug.into(),
         ..Default::default()
