@@ -85,6 +85,19 @@ pub enum Change {
         /// The file.
         path: String,
     },
+    /// Makes a symbolic link, in place of a file or link of that name. The target is data: it may lead anywhere, and is followed
+    /// only inside the workspace.
+    Link {
+        /// The link.
+        path: String,
+        /// What it points to, as stored.
+        target: String,
+    },
+    /// Removes whatever is there, a directory with all it holds; nothing there is fine. Links are not followed.
+    RemoveAll {
+        /// The file, link or directory.
+        path: String,
+    },
 }
 
 /// A command to run in the workspace.
