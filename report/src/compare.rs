@@ -386,7 +386,7 @@ fn words(difference: Option<&Difference>, distinguishable: bool) -> String {
         return "not distinguishable at this sample size".to_owned();
     }
     let direction = if difference.estimate > 0.0 { "better" } else { "worse" };
-    format!("{direction}, by more than noise explains")
+    format!("{direction}, distinguishable from noise")
 }
 
 /// The few sentences that most readers came for.
@@ -413,12 +413,11 @@ fn findings(columns: &[ComparedColumn], differences: &[ComparedPair]) -> Vec<Str
     for pair in differences.iter().filter(|pair| Some(pair.against) == base).take(4) {
         if let Some(difference) = &pair.difference {
             findings.push(format!(
-                "{} against {}: {} ({} to {}), {}.",
+                "{} against {}: {} (95 % interval {}), {}.",
                 title(pair.column),
                 title(pair.against),
                 text::points(difference.estimate),
-                text::points(difference.interval.low),
-                text::points(difference.interval.high),
+                text::point_range(difference.interval),
                 pair.verdict
             ));
         }

@@ -48,6 +48,8 @@ pub(crate) fn of_run(view: &RunView) -> Vec<Setting> {
         setting("Write tools", allowed(view.permissions.allow_write)),
         setting("Shell tool", allowed(view.permissions.allow_shell)),
     ];
+    let suites = view.suites.iter();
+    settings.extend(suites.map(|suite| setting(&format!("Suite {}", suite.name), suite.source.clone())));
     settings.extend(
         view.presets.iter().map(|preset| setting(&format!("Preset {}", preset.name), of_preset(preset))),
     );

@@ -1,6 +1,7 @@
 //! Numbers and foreign text made readable. Everything a model, a tool or a file said passes through here before it is shown: control
 //! characters, terminal escapes and direction overrides become visible instead of acting.
 
+use crate::stats::Interval;
 use crate::summary::{Cost, Tokens};
 use std::fmt::Write as _;
 
@@ -118,10 +119,23 @@ pub fn points(difference: f64) -> String {
     format!("{value:+.1} points")
 }
 
+/// `-77.0 to -14.3`.
+#[must_use]
+pub fn point_range(interval: Interval) -> String {
+    let [low, high] = [interval.low, interval.high].map(|end| (end * 1000.0).round() / 10.0 + 0.0);
+    format!("{low:+.1} to {high:+.1}")
+}
+
 /// `0.031`, `<0.001`.
 #[must_use]
 pub fn p_value(p: f64) -> String {
     if p < 0.001 { "<0.001".to_owned() } else { format!("{p:.3}") }
+}
+
+/// `p = 0.031`, `p < 0.001`.
+#[must_use]
+pub fn p_equation(p: f64) -> String {
+    if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") }
 }
 
 /// A number with a fixed number of decimals, or `-`.
@@ -190,6 +204,16 @@ pub fn cost(cost: &Cost) -> String {
 #[must_use]
 pub fn plural(count: u64, word: &str) -> String {
     if count == 1 { format!("1 {word}") } else { format!("{} {word}s", thousands(count)) }
+}
+
+/// `2026-11-20 17:45:12 UTC` of an ISO time in UTC; any other text stays.
+#[must_use]
+pub fn readable_time(time: &str) -> String {
+    let utc = time.ends_with('Z') || time.ends_with("+00:00");
+    match (time.get(..10), time.get(10..11), time.get(11..19)) {
+        (Some(day), Some("T"), Some(clock)) if utc => format!("{day} {clock} UTC"),
+        _ => time.to_owned(),
+    }
 }
 
 /// The original's `YYYYMMDD-HHMMSS` of an ISO time; any other text stays.

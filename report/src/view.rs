@@ -54,11 +54,9 @@ pub struct RunView {
 /// A suite of the run, without its cases.
 #[derive(Debug, Clone)]
 pub(crate) struct SuiteView {
-    pub(crate) id: SuiteId,
     pub(crate) name: String,
     pub(crate) source: String,
     pub(crate) description: Option<String>,
-    pub(crate) cases: u64,
 }
 
 impl RunView {
@@ -219,11 +217,9 @@ fn shared_clusters(table: &Table) -> BTreeSet<u32> {
 
 fn suites_of(spec: &RunSpec) -> Vec<SuiteView> {
     let view = |suite: &domain::suite::Suite| SuiteView {
-        id: suite.id.clone(),
         name: suite.name.clone(),
         source: suite.source.clone(),
         description: suite.description.clone(),
-        cases: suite.cases.len() as u64,
     };
     spec.suites.iter().map(view).collect()
 }

@@ -3,7 +3,7 @@
 use super::page::{interval, show};
 use crate::stats::{Difference, Interval};
 use crate::summary::{Count, Summary};
-use crate::text::{percent, points, thousands};
+use crate::text::{percent, point_range, points, thousands};
 use domain::outcome::Failure;
 use maud::{Markup, html};
 
@@ -49,7 +49,8 @@ fn axis(labels: [&str; 5]) -> Markup {
 
 /// One lane of the chart of pass rates.
 fn rate_lane(name: &Markup, summary: &Summary) -> Markup {
-    let label = format!("{} passed, 95 % interval {}", percent(summary.pass_rate), interval(summary.interval));
+    let label =
+        format!("{} passed, 95 % interval {}", percent(summary.pass_rate), interval(summary.interval));
     html! {
         div class="lane" {
             div class="name" { (name) }
@@ -99,7 +100,7 @@ pub(super) fn differences(lanes: &[DifferenceLane<'_>]) -> Markup {
                 div class=(class) {
                     div class="name" { (lane.name) }
                     div class="plot" {
-                        @let label = lane.found.map_or_else(|| "no pairs".to_owned(), |found| format!("{}, 95 % interval {} to {}", points(found.estimate), points(found.interval.low), points(found.interval.high)));
+                        @let label = lane.found.map_or_else(|| "no pairs".to_owned(), |found| format!("{}, 95 % interval {}", points(found.estimate), point_range(found.interval)));
                         svg height="34" role="img" aria-label=(label) {
                             (grid(Some(0.5)))
                             @if let Some(found) = lane.found { (whiskers(share(found.interval.low), share(found.interval.high), share(found.estimate))) }
@@ -108,7 +109,7 @@ pub(super) fn differences(lanes: &[DifferenceLane<'_>]) -> Markup {
                     div class="value" {
                         @if let Some(found) = lane.found {
                             b { (points(found.estimate)) }
-                            small { (points(found.interval.low)) " to " (points(found.interval.high)) }
+                            small { "95 %: " (point_range(found.interval)) }
                         }
                         small { strong { (lane.verdict) } }
                         small { (lane.more) }
@@ -144,11 +145,16 @@ struct Part {
 }
 
 fn parts(summary: &Summary) -> Vec<Part> {
-    let part = |class: &str, word: &str, count: u64| Part { class: class.to_owned(), word: word.to_owned(), count };
+    let part =
+        |class: &str, word: &str, count: u64| Part { class: class.to_owned(), word: word.to_owned(), count };
     let mut parts = vec![part("s-pass", "passed", summary.passed)];
     let failures = summary.failures.iter().enumerate();
-    parts.extend(failures.map(|(place, Count { word, count })| part(&failure_class(word, place), word, *count)));
-    parts.extend(summary.errors.iter().map(|Count { word, count }| part("s-err", &format!("error: {word}"), *count)));
+    parts.extend(
+        failures.map(|(place, Count { word, count })| part(&failure_class(word, place), word, *count)),
+    );
+    parts.extend(
+        summary.errors.iter().map(|Count { word, count }| part("s-err", &format!("error: {word}"), *count)),
+    );
     parts.push(part("s-missing", "not decided", summary.missing));
     parts.retain(|part| part.count > 0);
     parts
@@ -161,7 +167,11 @@ pub(super) fn ends(name: &Markup, more: &str, summary: &Summary) -> Markup {
     let mut left = 0;
     let mut placed = Vec::new();
     for part in &parts {
-        placed.push((part, crate::summary::float(left) / crate::summary::float(all), crate::summary::float(part.count) / crate::summary::float(all)));
+        placed.push((
+            part,
+            crate::summary::float(left) / crate::summary::float(all),
+            crate::summary::float(part.count) / crate::summary::float(all),
+        ));
         left += part.count;
     }
     html! {

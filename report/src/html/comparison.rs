@@ -2,7 +2,9 @@
 
 use super::charts::{self, DifferenceLane};
 use super::matrix;
-use super::page::{banners, card, definitions, interval, linked, page, plain, settings, show, table};
+use super::page::{
+    banners, card, definitions, interval, linked, page, plain, reliability, settings, show, table,
+};
 use crate::compare::{ComparedColumn, Comparison, best};
 use crate::summary::{Cost, Summary, Tokens};
 use crate::text::{self, decimals, duration, percent, plural, thousands};
@@ -42,7 +44,7 @@ impl Comparison {
                 ul class="meta" {
                     li { span class=(match run.state.as_str() { "sealed" | "complete" => "state good", _ => "state bad" }) { (run.state) } }
                     li { "Run " b class="mono" { (show(&run.run)) } }
-                    li { "Created " b { (show(&run.created_at)) } }
+                    li { "Created " b { (show(&text::readable_time(&run.created_at))) } }
                     li { (show(&run.tool)) }
                     @if let Some(parent) = &run.parent { li { "Repeats errors of " b class="mono" { (show(parent)) } } }
                 }
@@ -53,10 +55,15 @@ impl Comparison {
     }
 
     fn cards(&self) -> Markup {
-        let sum = |part: fn(&Summary) -> u64| self.columns.iter().map(|column| part(&column.summary)).sum::<u64>();
+        let sum =
+            |part: fn(&Summary) -> u64| self.columns.iter().map(|column| part(&column.summary)).sum::<u64>();
         let (planned, decided, errored) = (sum(|s| s.planned), sum(|s| s.decided), sum(|s| s.errored));
         let seconds: f64 = self.columns.iter().map(|column| column.summary.seconds.total).sum();
-        let trials = if decided == planned { "all decided".to_owned() } else { format!("{} of {} decided", thousands(decided), thousands(planned)) };
+        let trials = if decided == planned {
+            "all decided".to_owned()
+        } else {
+            format!("{} of {} decided", thousands(decided), thousands(planned))
+        };
         let (tokens, cost) = (self.all_tokens(), self.all_cost());
         html! {
             div class="cards" {
@@ -64,7 +71,7 @@ impl Comparison {
                     (card("Highest pass rate", &percent(column.summary.pass_rate), &format!("{}, {}", column.title, interval(column.summary.interval))))
                 }
                 (card("Trials", &thousands(planned), &format!("{trials}; {} \u{d7} {}", plural(self.columns.len() as u64, "column"), plural(self.matrix.cases, "case"))))
-                (card("Could not be measured", &thousands(errored), if errored == 0 { "every decided trial counts" } else { "in no rate" }))
+                (card("Errors", &thousands(errored), if errored == 0 { "every decided trial was measured" } else { "could not be measured; in no rate" }))
                 (card("Tokens", &text::tokens(&tokens, tokens.total), &format!("{} answered", plural(tokens.calls, "model call"))))
                 (card("Cost", &text::cost(&cost), if cost.usd.is_none() && cost.unknown_trials > 0 { "no price or no usage for some trials" } else { "at the presets' prices" }))
                 (card("Trial time", &duration(seconds), "summed over trials; they overlap"))
@@ -106,7 +113,8 @@ impl Comparison {
     }
 
     fn rates(&self) -> Markup {
-        let lanes: Vec<(Markup, &Summary)> = self.columns.iter().map(|column| (name(column), &column.summary)).collect();
+        let lanes: Vec<(Markup, &Summary)> =
+            self.columns.iter().map(|column| (name(column), &column.summary)).collect();
         let clustered = self.columns.iter().any(|column| column.summary.interval != column.summary.wilson);
         html! {
             section {
@@ -128,8 +136,14 @@ impl Comparison {
                 groups.push((pair.against, Vec::new()));
             }
             let more = pair.difference.as_ref().map_or_else(String::new, |found| {
-                let corrected = pair.p_corrected.map_or_else(String::new, |p| format!(", p = {}", text::p_value(p)));
-                format!("{}, {} to {}{corrected}", plural(found.pairs.total(), "pair"), thousands(found.pairs.only_first), thousands(found.pairs.only_second))
+                let corrected =
+                    pair.p_corrected.map_or_else(String::new, |p| format!(", {}", text::p_equation(p)));
+                format!(
+                    "{}, {} to {}{corrected}",
+                    plural(found.pairs.total(), "pair"),
+                    thousands(found.pairs.only_first),
+                    thousands(found.pairs.only_second)
+                )
             });
             let Some((_, lanes)) = groups.last_mut() else { continue };
             lanes.push(DifferenceLane {
@@ -217,32 +231,16 @@ impl Comparison {
     }
 
     fn reliability_table(&self) -> Markup {
-        let mut rows = Vec::new();
-        for column in &self.columns {
-            for chance in &column.summary.reliability {
-                rows.push(vec![
-                    plain(&column.title),
-                    plain(chance.k.to_string()),
-                    plain(percent(Some(chance.pass_at_k))),
-                    plain(percent(Some(chance.pass_all_k))),
-                    plain(thousands(chance.cases)),
-                ]);
-            }
-        }
-        html! {
-            @if !rows.is_empty() {
-                section {
-                    h2 { "Reliability over several trials" }
-                    p class="lede" { "pass@k: at least one of k trials passes. pass^k: all k pass. Means over the cases with at least k measured trials." }
-                    (table(&["Column", "k", "pass@k", "pass^k", "Cases"], 1, &rows))
-                }
-            }
-        }
+        let columns: Vec<(&str, &Summary)> =
+            self.columns.iter().map(|column| (column.title.as_str(), &column.summary)).collect();
+        reliability(&columns)
     }
 
     fn left_out(&self) -> Markup {
-        let skipped: Vec<Vec<Markup>> = self.skipped.iter().map(|skipped| vec![plain(&skipped.preset), plain(&skipped.reason)]).collect();
-        let broken: Vec<Vec<Markup>> = self.broken.iter().map(|broken| vec![plain(&broken.report), plain(&broken.reason)]).collect();
+        let skipped: Vec<Vec<Markup>> =
+            self.skipped.iter().map(|skipped| vec![plain(&skipped.preset), plain(&skipped.reason)]).collect();
+        let broken: Vec<Vec<Markup>> =
+            self.broken.iter().map(|broken| vec![plain(&broken.report), plain(&broken.reason)]).collect();
         html! {
             @if !skipped.is_empty() { section { h2 { "Skipped presets" } (table(&["Preset", "Reason"], 2, &skipped)) } }
             @if !broken.is_empty() { section { h2 { "Broken reports" } (table(&["Report", "Why"], 2, &broken)) } }

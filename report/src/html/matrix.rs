@@ -85,11 +85,16 @@ fn cell(found: &Cell) -> Markup {
 fn reasons(found: &Cell) -> String {
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
     for mark in &found.trials {
-        for word in mark.why.iter().chain(&mark.bound_by).map(String::as_str).chain(mark.notes.iter().copied()) {
+        for word in
+            mark.why.iter().chain(&mark.bound_by).map(String::as_str).chain(mark.notes.iter().copied())
+        {
             *reasons.entry(show(word)).or_default() += 1;
         }
     }
-    let words: Vec<String> = reasons.iter().map(|(word, count)| if *count > 1 { format!("{word} \u{d7}{count}") } else { word.clone() }).collect();
+    let words: Vec<String> = reasons
+        .iter()
+        .map(|(word, count)| if *count > 1 { format!("{word} \u{d7}{count}") } else { word.clone() })
+        .collect();
     words.join(", ")
 }
 
@@ -106,14 +111,21 @@ fn single(mark: &Mark) -> Markup {
             @if let Some(limit) = &mark.bound_by { " \u{00b7} " (show(limit)) }
         }
         @if !mark.notes.is_empty() { small class="notes" { (mark.notes.join(", ")) } }
-        @if let Some(error) = &mark.error { small { (crate::text::brief(error, 140)) } }
+        @if let Some(error) = &mark.error { small class="error" { (crate::text::brief(error, 140)) } }
     }
 }
 
 /// A mark that leads to its trace and says everything on hovering.
 fn chip(mark: &Mark, text: &str) -> Markup {
     let mut says = format!("trial {}: {}", mark.trial, mark.outcome);
-    for part in mark.why.iter().chain(&mark.bound_by).chain(&mark.error).map(String::as_str).chain(mark.notes.iter().copied()) {
+    for part in mark
+        .why
+        .iter()
+        .chain(&mark.bound_by)
+        .chain(&mark.error)
+        .map(String::as_str)
+        .chain(mark.notes.iter().copied())
+    {
         says.push_str(", ");
         says.push_str(&show(part));
     }

@@ -3,13 +3,14 @@
 use crate::compare::{Banner, Level};
 use crate::settings::Setting;
 use crate::stats::Interval;
-use crate::text::{percent, visible};
+use crate::summary::Summary;
+use crate::text::{percent, plural, visible};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 /// Base64 SHA-256 of [`STYLE`] and [`SCRIPT`] for the content security policy; a test keeps them true.
-const STYLE_HASH: &str = "AE6AUxF5BYmYqHntPX3sY0uP+sKjxPx2aITiA9SttFc=";
+const STYLE_HASH: &str = "T7TFl4pMQuHMDDQ0mLweu0kjODE8Ab7gRdnbzwU+xjE=";
 const SCRIPT_HASH: &str = "vUO1ii6/oX73W2Z9L7t1R51tuefuESdeJIuKbvWlcZk=";
 
 /// Foreign text, made visible; maud escapes it.
@@ -115,7 +116,10 @@ pub(super) fn plain(text: impl AsRef<str>) -> Markup {
 
 /// `72.3% to 98.5%`.
 pub(super) fn interval(interval: Option<Interval>) -> String {
-    interval.map_or_else(|| "-".to_owned(), |ends| format!("{} to {}", percent(Some(ends.low)), percent(Some(ends.high))))
+    interval.map_or_else(
+        || "-".to_owned(),
+        |ends| format!("{} to {}", percent(Some(ends.low)), percent(Some(ends.high))),
+    )
 }
 
 /// What a chip says and how it looks: symbol, then word.
@@ -143,6 +147,44 @@ pub(super) fn settings(settings: &[Setting], notes: &[String]) -> Markup {
                 h3 { "Notes" }
                 ul { @for note in notes { li { (show(note)) } } }
             }
+        }
+    }
+}
+
+/// Chances over several trials: one row a column, one column a number of trials.
+pub(super) fn reliability(columns: &[(&str, &Summary)]) -> Markup {
+    let mut numbers: Vec<u32> =
+        columns.iter().flat_map(|(_, summary)| &summary.reliability).map(|chance| chance.k).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    if numbers.is_empty() {
+        return html! {};
+    }
+    let mut titles = vec!["Column".to_owned()];
+    titles.extend(numbers.iter().map(|k| format!("k = {k}")));
+    let cell = |summary: &Summary, k: u32| {
+        let chance = summary.reliability.iter().find(|chance| chance.k == k);
+        html! {
+            @if let Some(chance) = chance {
+                b { (percent(Some(chance.pass_at_k))) }
+                span class="sub" { "all: " (percent(Some(chance.pass_all_k))) }
+                @if chance.cases < summary.cases { span class="sub" { (plural(chance.cases, "case")) } }
+            } @else { "-" }
+        }
+    };
+    let rows: Vec<Vec<Markup>> = columns
+        .iter()
+        .map(|(title, summary)| {
+            let mut row = vec![plain(title)];
+            row.extend(numbers.iter().map(|k| cell(summary, *k)));
+            row
+        })
+        .collect();
+    html! {
+        section {
+            h2 { "Reliability over several trials" }
+            p class="lede" { "The chance that at least one of k trials of a case passes (pass@k), and below it that all k do (pass^k). Means over the cases with at least k measured trials." }
+            (table(&titles.iter().map(String::as_str).collect::<Vec<_>>(), 1, &rows))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `report.html` of one preset.
 
 use super::charts;
-use super::page::{banners, card, definitions, interval, page, plain, settings, show, symbol, table};
+use super::page::{banners, card, definitions, interval, page, reliability, settings, show, symbol};
 use crate::links::Target;
 use crate::preset::{PresetReport, ResultEntry};
 use crate::settings::{Setting, of_run};
@@ -27,7 +27,7 @@ impl PresetReport<'_> {
                 (charts::rates(&[(html! { (show(&self.column.title)) }, &self.summary)]))
                 (charts::ends(&html! { "How trials ended" }, &plural(self.summary.planned, "trial"), &self.summary))
             }
-            (self.reliability())
+            (reliability(&[(self.column.title.as_str(), &self.summary)]))
             (self.results(&chosen))
             (self.summaries(&chosen))
             (settings(&self.settings(), &self.view.notes))
@@ -60,35 +60,10 @@ impl PresetReport<'_> {
                 (card("Started", &text::compact_time(&self.view.created_at), "UTC"))
                 (card("Provider", &self.column.provider, ""))
                 (card("Model", &self.column.model, ""))
-                (card("Could not be measured", &thousands(summary.errored), if summary.errored == 0 { "" } else { "in no rate" }))
+                (card("Errors", &thousands(summary.errored), if summary.errored == 0 { "" } else { "could not be measured; in no rate" }))
                 (card("Tokens", &text::tokens(&summary.tokens, summary.tokens.total), &plural(summary.tokens.calls, "model call")))
                 (card("Cost", &text::cost(&summary.cost), &summary.cost.usd_per_pass.map(|each| format!("{} a pass", text::dollars(each))).unwrap_or_default()))
                 (card("Median time", &summary.seconds.median.map_or_else(|| "-".to_owned(), duration), &format!("{} in all", duration(summary.seconds.total))))
-            }
-        }
-    }
-
-    fn reliability(&self) -> Markup {
-        let rows: Vec<Vec<Markup>> = self
-            .summary
-            .reliability
-            .iter()
-            .map(|chance| {
-                vec![
-                    plain(chance.k.to_string()),
-                    plain(percent(Some(chance.pass_at_k))),
-                    plain(percent(Some(chance.pass_all_k))),
-                    plain(thousands(chance.cases)),
-                ]
-            })
-            .collect();
-        html! {
-            @if !rows.is_empty() {
-                section {
-                    h2 { "Reliability over several trials" }
-                    p class="lede" { "pass@k: at least one of k trials passes. pass^k: all k pass." }
-                    (table(&["k", "pass@k", "pass^k", "Cases"], 1, &rows))
-                }
             }
         }
     }

@@ -145,7 +145,7 @@ impl Comparison {
             match &pair.difference {
                 Some(found) => cells.extend([
                     points(found.estimate),
-                    format!("{} to {}", points(found.interval.low), points(found.interval.high)),
+                    text::point_range(found.interval),
                     thousands(found.pairs.total()),
                     thousands(found.pairs.only_first),
                     thousands(found.pairs.only_second),
@@ -174,8 +174,8 @@ impl Comparison {
                 words(&summary.failures),
                 words(&summary.errors),
                 thousands(summary.missing),
-                words(&summary.bound_by),
-                words(&summary.notes),
+                times(&summary.bound_by),
+                times(&summary.notes),
                 format!("{} of {}", thousands(summary.unstable_cases), thousands(summary.cases)),
             ]));
         }
@@ -312,6 +312,16 @@ fn words(counts: &[Count]) -> String {
     }
     let words: Vec<String> =
         counts.iter().map(|count| format!("{}={}", cell(&count.word), count.count)).collect();
+    words.join(", ")
+}
+
+/// For words that have an equals sign of their own: `max_steps=8 ×2`.
+fn times(counts: &[Count]) -> String {
+    if counts.is_empty() {
+        return "-".to_owned();
+    }
+    let words: Vec<String> =
+        counts.iter().map(|count| format!("{} \u{d7}{}", cell(&count.word), count.count)).collect();
     words.join(", ")
 }
 
