@@ -1,9 +1,27 @@
 //! Calling models: vendors' formats, HTTP with retries, limits, transcripts, and models that need no network. Knows nothing of
 //! agents' decisions, workspaces or run folders.
 
+mod anthropic;
+mod conversation;
+mod dialect;
 mod endpoints;
 mod error;
+mod failure;
+mod hints;
+mod http;
+mod limiter;
 mod mock;
+mod model_name;
+mod openai;
+mod pace;
+mod reply;
+mod script;
+mod scripted;
+mod sse;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod throttle;
+mod transcript;
 
 use domain::chat::{CallContext, ModelError, ModelReply, ModelRequest};
 use futures::future::BoxFuture;
@@ -13,6 +31,9 @@ pub use bytes::Bytes;
 pub use endpoints::{Endpoints, Keys, NowUtc, Share};
 pub use error::BuildError;
 pub use mock::MOCK_SUMMARY;
+pub use transcript::{
+    Damage, Rebuild, RebuildError, Rebuilt, TRANSCRIPT_FORMAT, TranscriptWriter, rebuild, rebuild_lines,
+};
 
 /// One way to call one model. Shared by all trials of a preset; keeps no state of a conversation.
 pub trait Provider: Send + Sync + Debug {
