@@ -4,10 +4,15 @@
 //! Everything in a workspace is hostile ground: paths are resolved beneath its root, output is capped while it is read, a command's
 //! whole process tree dies with its time limit, names are data.
 
+mod clock;
 #[cfg(feature = "engine")]
 mod contract;
+mod ops;
+mod server;
+mod wire;
 
 #[cfg(feature = "engine")]
 pub use contract::{
     DEFAULT_IMAGE, Lost, OpenError, OpenSpec, Owner, Reaped, Sandboxes, Workspace, WorkspaceLimits,
 };
+pub use server::tool_server_main;
