@@ -3,8 +3,14 @@
 //! [`Agent::next`] takes what happened and says what to do next. It has no clock, no socket and no disk: a model call and a
 //! workspace operation are values that somebody else carries out, and their answers come back as the next observation.
 
+mod context;
 mod machine;
+mod parse;
+mod patch;
+mod permission;
+mod prompt;
 mod session;
+mod tools;
 
 use domain::chat::{ModelError, ModelReply, ModelRequest};
 use domain::ops::{Op, Reply};
