@@ -3,11 +3,12 @@
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
-    reason = "a benchmark prints what the clock says"
+    clippy::unwrap_used,
+    reason = "a benchmark prints what the clock says, and stops when it cannot go on"
 )]
 
 #[path = "../tests/fixture/mod.rs"]
-#[expect(dead_code, reason = "not every example uses every fixture")]
+#[expect(dead_code, reason = "the tests use the rest")]
 mod fixture;
 
 use domain::outcome::{ErrorReason, Failure, Outcome, Verdict};

@@ -1,5 +1,7 @@
 //! Writes sample pages to a directory, to look at them: `cargo run -p report --example pages -- target/pages`.
 
+#![expect(clippy::unwrap_used, reason = "the fixtures are those of tests")]
+
 #[path = "../tests/fixture/mod.rs"]
 mod fixture;
 

@@ -234,12 +234,17 @@ fn build(table: &Table, options: &Options, trace: TraceLink<'_>) -> Comparison {
         }
     }
     let differences = differences(table, &columns, options);
-    let findings = findings(&columns, &differences);
+    let same = same_cases(table);
+    let findings = findings(&columns, &differences, same);
+    let mut banners = settings::column_banners(&columns);
+    if !same {
+        banners.insert(0, different_cases());
+    }
     Comparison {
         format: 1,
         suites: table.suites.clone(),
         run: None,
-        banners: settings::column_banners(&columns),
+        banners,
         findings,
         by_suite,
         differences,
@@ -296,7 +301,8 @@ fn differences(table: &Table, columns: &[ComparedColumn], options: &Options) -> 
         && best != baseline
         && columns.len() > 2
     {
-        pairs.extend(against(table, best).into_iter().filter(|pair| pair.column != baseline));
+        let more = against(table, best).into_iter();
+        pairs.extend(more.filter(|pair| pair.column != baseline && pair.difference.is_some()));
     }
     pairs
 }
@@ -389,11 +395,36 @@ fn words(difference: Option<&Difference>, distinguishable: bool) -> String {
     format!("{direction}, distinguishable from noise")
 }
 
+/// Whether all columns speak of the same cases, decided or still to be decided.
+fn same_cases(table: &Table) -> bool {
+    let cases = |column: &Column| {
+        let mut spoken: Vec<bool> = table.rows.iter().map(|row| row.planned > 0).collect();
+        for sample in &column.samples {
+            if let Some(case) = spoken.get_mut(sample.row as usize) {
+                *case = true;
+            }
+        }
+        (spoken, column.unlisted)
+    };
+    let mut columns = table.columns.iter();
+    let Some(first) = columns.next().map(cases) else { return true };
+    columns.all(|column| cases(column) == first)
+}
+
+/// Title of the banner that forbids ranking.
+pub(crate) const DIFFERENT_CASES: &str = "Different cases";
+
+fn different_cases() -> Banner {
+    let text = "The columns do not speak of the same cases, so their pass rates do not compare. Differences are taken over shared cases only.";
+    Banner { level: Level::Warning, title: DIFFERENT_CASES.to_owned(), text: text.to_owned() }
+}
+
 /// The few sentences that most readers came for.
-fn findings(columns: &[ComparedColumn], differences: &[ComparedPair]) -> Vec<String> {
+fn findings(columns: &[ComparedColumn], differences: &[ComparedPair], same_cases: bool) -> Vec<String> {
     let mut findings = Vec::new();
     let rates = columns.iter().filter(|column| column.summary.pass_rate.is_some()).count();
-    if let Some(column) = best(columns).and_then(|best| columns.get(best)).filter(|_| rates > 1) {
+    if let Some(column) = best(columns).and_then(|best| columns.get(best)).filter(|_| rates > 1 && same_cases)
+    {
         let same = columns.iter().filter(|other| other.summary.pass_rate == column.summary.pass_rate).count();
         let summary = &column.summary;
         let score = format!(

@@ -239,6 +239,10 @@ fn column(
         model: content.model.clone(),
         started_at: content.started_at.clone(),
         source: Some(label.to_owned()),
+        suite: match content.suites.as_slice() {
+            [only] => table.suites.iter().position(|known| known == only).map(count32),
+            _ => None,
+        },
         samples,
         texts,
         missing: content.missing,

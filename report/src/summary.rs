@@ -2,6 +2,7 @@
 
 use crate::stats::{ClusteredRate, Clusters, Interval, Spread, Z95, pass_all_k, pass_at_k, wilson};
 use crate::table::{Column, End, NOTES, Row, Sample, Table, Texts};
+use crate::text::{plural, thousands};
 use domain::outcome::Failure;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -132,7 +133,8 @@ pub(crate) fn summarize(table: &Table, column: &Column, suite: Option<u32>) -> S
         }
     }
     tally.end_row();
-    let whole = suite.is_none();
+    // What a file counts without listing belongs to its only suite.
+    let whole = suite.is_none() || suite == column.suite;
     let rows_planned: u64 = table
         .rows
         .iter()
@@ -357,13 +359,12 @@ fn failures(table: &Table, found: &BTreeMap<u16, u64>, unlisted: u64) -> Vec<Cou
 }
 
 fn validity(measured: u64, errored: u64, missing: u64, planned: u64) -> Option<String> {
-    let trials = |count: u64| if count == 1 { "1 trial".to_owned() } else { format!("{count} trials") };
     let mut parts = Vec::new();
     if errored > 0 {
-        parts.push(format!("{} could not be measured", trials(errored)));
+        parts.push(format!("{} could not be measured", plural(errored, "trial")));
     }
     if missing > 0 {
-        parts.push(format!("{} not decided", trials(missing)));
+        parts.push(format!("{} not decided", plural(missing, "trial")));
     }
     if parts.is_empty() {
         return (measured == 0).then(|| "no trial".to_owned());
@@ -371,7 +372,7 @@ fn validity(measured: u64, errored: u64, missing: u64, planned: u64) -> Option<S
     let rest = if measured == 0 {
         "there is no rate".to_owned()
     } else {
-        format!("the rate covers {measured} of {planned}")
+        format!("the rate covers {} of {}", thousands(measured), thousands(planned))
     };
     Some(format!("{}; {rest}", parts.join(", ")))
 }

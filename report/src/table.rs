@@ -110,6 +110,8 @@ pub(crate) struct Column {
     /// Sorted by row, then index.
     pub(crate) samples: Vec<Sample>,
     pub(crate) texts: Vec<Texts>,
+    /// The suite of a report file that speaks of one suite only.
+    pub(crate) suite: Option<u32>,
     /// Trials that were planned and are not among the samples, where a file says so.
     pub(crate) missing: u64,
     /// Trials that a file counts without listing them: (passed, failed).

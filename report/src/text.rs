@@ -97,7 +97,7 @@ pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
@@ -175,7 +175,16 @@ pub fn dollars(amount: f64) -> String {
     } else {
         6
     };
-    format!("${amount:.places$}")
+    if amount < 1000.0 {
+        return format!("${amount:.places$}");
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "rounded, not negative, far below 2^63"
+    )]
+    let cents = (amount * 100.0).round() as u64;
+    format!("${}.{:02}", thousands(cents / 100), cents % 100)
 }
 
 /// Exact tokens: `12,345`, `at least 12,345`, `unknown`.
@@ -261,7 +270,10 @@ mod tests {
             times,
             ["0 ms", "50 ms", "1.0 s", "12.3 s", "1 min 40 s", "4 min 05 s", "1 h 00 min", "1 h 02 min"]
         );
-        assert_eq!([0.0, 1.5, 0.0123, 0.000_012].map(dollars), ["$0.00", "$1.50", "$0.0123", "$0.000012"]);
+        assert_eq!(
+            [0.0, 1.5, 0.0123, 0.000_012, 12_463.051].map(dollars),
+            ["$0.00", "$1.50", "$0.0123", "$0.000012", "$12,463.05"]
+        );
         assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([0.25, -0.0001, -1.0].map(points), ["+25.0 points", "+0.0 points", "-100.0 points"]);
     }

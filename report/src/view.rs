@@ -304,6 +304,7 @@ fn column(preset: &Preset, created_at: &str, mut found: Vec<(Sample, Texts)>) ->
         source: None,
         samples,
         texts,
+        suite: None,
         missing: 0,
         unlisted: (0, 0),
     }

@@ -5,7 +5,7 @@ use super::matrix;
 use super::page::{
     banners, card, definitions, interval, linked, page, plain, reliability, settings, show, table,
 };
-use crate::compare::{ComparedColumn, Comparison, best};
+use crate::compare::{ComparedColumn, Comparison, DIFFERENT_CASES, best};
 use crate::summary::{Cost, Summary, Tokens};
 use crate::text::{self, decimals, duration, percent, plural, thousands};
 use maud::{Markup, html};
@@ -67,7 +67,7 @@ impl Comparison {
         let (tokens, cost) = (self.all_tokens(), self.all_cost());
         html! {
             div class="cards" {
-                @if let Some(column) = best(&self.columns).and_then(|best| self.columns.get(best)) {
+                @if let Some(column) = self.best().and_then(|best| self.columns.get(best)) {
                     (card("Highest pass rate", &percent(column.summary.pass_rate), &format!("{}, {}", column.title, interval(column.summary.interval))))
                 }
                 (card("Trials", &thousands(planned), &format!("{trials}; {} \u{d7} {}", plural(self.columns.len() as u64, "column"), plural(self.matrix.cases, "case"))))
@@ -77,6 +77,12 @@ impl Comparison {
                 (card("Trial time", &duration(seconds), "summed over trials; they overlap"))
             }
         }
+    }
+
+    /// The column of the highest rate, where rates compare.
+    fn best(&self) -> Option<usize> {
+        let compare = self.banners.iter().all(|banner| banner.title != DIFFERENT_CASES);
+        best(&self.columns).filter(|_| compare)
     }
 
     fn all_tokens(&self) -> Tokens {

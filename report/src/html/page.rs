@@ -137,14 +137,14 @@ pub(super) fn settings(settings: &[Setting], notes: &[String]) -> Markup {
     }
     html! {
         section {
-            h2 { "How it was run" }
+            h2 { @if settings.is_empty() { "Notes" } @else { "How it was run" } }
             @if !settings.is_empty() {
                 dl class="settings" {
                     @for setting in settings { dt { (show(&setting.name)) } dd { (show(&setting.value)) } }
                 }
             }
             @if !notes.is_empty() {
-                h3 { "Notes" }
+                @if !settings.is_empty() { h3 { "Notes" } }
                 ul { @for note in notes { li { (show(note)) } } }
             }
         }

@@ -3,7 +3,7 @@
 use super::{banners, header, row};
 use crate::compare::{ComparedColumn, Comparison};
 use crate::matrix::{Cell, Mark};
-use crate::stats::Interval;
+use crate::stats::{Interval, Spread};
 use crate::summary::{Count, Summary};
 use crate::text::{self, cell, decimals, percent, plural, points, thousands};
 use std::fmt::Write as _;
@@ -75,8 +75,10 @@ impl Comparison {
             }
         }
         if self.suites.len() > 1 {
-            for column in &self.columns {
-                page.push_str(&overview_row("all suites", column, &column.summary));
+            for (place, column) in self.columns.iter().enumerate() {
+                if self.by_suite.iter().filter(|group| group.column == place).count() > 1 {
+                    page.push_str(&overview_row("all suites", column, &column.summary));
+                }
             }
         }
         page.push_str(
@@ -216,7 +218,7 @@ impl Comparison {
                 summary.cost.usd_per_pass.map_or_else(|| "-".to_owned(), text::dollars),
                 decimals(summary.seconds.median, 3),
                 decimals(summary.seconds.p90, 3),
-                format!("{:.3}", summary.seconds.total),
+                decimals(total(&summary.seconds), 3),
             ]));
         }
         page.push('\n');
@@ -260,7 +262,7 @@ impl Comparison {
             page.push('\n');
         }
         if !self.settings.is_empty() || !self.notes.is_empty() {
-            page.push_str("## How It Was Run\n\n");
+            page.push_str(if self.settings.is_empty() { "## Notes\n\n" } else { "## How It Was Run\n\n" });
             for setting in &self.settings {
                 let _ = writeln!(page, "- {}: {}", cell(&setting.name), cell(&setting.value));
             }
@@ -269,6 +271,11 @@ impl Comparison {
             }
         }
     }
+}
+
+/// The sum, where there is anything to sum up.
+fn total(spread: &Spread) -> Option<f64> {
+    (spread.count > 0).then_some(spread.total)
 }
 
 fn overview_row(suite: &str, column: &ComparedColumn, summary: &Summary) -> String {
@@ -280,7 +287,7 @@ fn overview_row(suite: &str, column: &ComparedColumn, summary: &Summary) -> Stri
         percent(summary.pass_rate),
         failures(summary),
         decimals(summary.steps.mean, 2),
-        format!("{:.3}", summary.seconds.total),
+        decimals(total(&summary.seconds), 3),
         match &column.report {
             Some(href) => format!("[{}]({href})", cell(&column.title)),
             None => cell(&column.title),

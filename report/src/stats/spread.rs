@@ -31,7 +31,7 @@ impl Spread {
         let pick =
             |values: &mut Vec<f64>, rank: usize| *values.select_nth_unstable_by(rank, f64::total_cmp).1;
         let upper = pick(&mut values, count / 2);
-        let lower = if count % 2 == 0 { pick(&mut values, count / 2 - 1) } else { upper };
+        let lower = if count.is_multiple_of(2) { pick(&mut values, count / 2 - 1) } else { upper };
         let p90 = pick(&mut values, (count * 9).div_ceil(10) - 1);
         let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
