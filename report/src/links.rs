@@ -57,7 +57,8 @@ impl fmt::Debug for Links {
 
 /// Whether a link is relative or of a scheme that only reads: report files are input too, and `javascript:` is a link.
 fn is_safe(href: &str) -> bool {
-    if href.is_empty() {
+    // `//host/path` leads to another host.
+    if href.is_empty() || href.starts_with("//") {
         return false;
     }
     let head = href.split(['/', '?', '#']).next().unwrap_or_default();
@@ -107,6 +108,7 @@ mod tests {
         check("a b/ü\"><script>.jsonl", Some("a%20b/%C3%BC%22%3E%3Cscript%3E.jsonl"));
         check("x](evil)", Some("x%5D%28evil%29"));
         for bad in [
+            "//evil.example/x",
             "",
             "javascript:alert(1)",
             "JavaScript:alert(1)",

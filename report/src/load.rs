@@ -4,9 +4,10 @@
 mod entry;
 
 use crate::compare::Broken;
+use crate::links::Links;
 use crate::table::{Column, Notes, Row, Sample, Table, Texts};
 use crate::text;
-use crate::view::count32;
+use crate::view::{RunView, count32};
 use entry::{Entry, Outcome, Results};
 use serde::Deserialize;
 use serde_json::Value;
@@ -65,6 +66,16 @@ impl Loaded {
             }),
         };
         Self { label: label.to_owned(), content }
+    }
+
+    /// The reports of all presets of a run, as if read from their files: for comparing runs with each other.
+    #[must_use]
+    pub fn of_run(label: &str, view: &RunView, links: &Links) -> Vec<Self> {
+        let report = |preset| {
+            let report = crate::preset_report(view, preset, links)?;
+            Some(Self::read(&format!("{label}/{preset}"), &report.to_json()))
+        };
+        view.presets().filter_map(report).collect()
     }
 
     /// A file that could not even be opened.

@@ -89,6 +89,10 @@ impl Cell {
     }
 }
 
+/// Cells of a matrix, as long as [`MIN_ROWS`] rows are listed.
+const MAX_CELLS: usize = 10_000;
+const MIN_ROWS: usize = 50;
+
 /// Longest error text in a mark.
 const MAX_MARK_ERROR: usize = 300;
 
@@ -166,7 +170,9 @@ pub(crate) fn matrix(table: &Table, options: &Options, trace: TraceLink<'_>) -> 
         totals[class] += 1;
         classes.push(class);
     }
-    let listed = choose(&classes, totals, options.max_rows);
+    // Wide tables are shorter: the page has room for so many cells.
+    let max_rows = options.max_rows.min((MAX_CELLS / table.columns.len().max(1)).max(MIN_ROWS));
+    let listed = choose(&classes, totals, max_rows);
     let mut cursors = Cursors::new(table);
     let mut room = options.max_marks;
     let mut rows = Vec::new();

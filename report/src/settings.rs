@@ -93,7 +93,7 @@ pub(crate) fn preset_banners(view: &RunView, summary: &Summary) -> Vec<Banner> {
     }
     if summary.errored > 0 {
         let text = format!(
-            "{} could not be measured, through no fault of the model, and are in no rate.",
+            "{} could not be measured, through no fault of the model: in no rate.",
             plural(summary.errored, "trial")
         );
         banners.push(Banner { level: Level::Warning, title: "Errors".to_owned(), text });
@@ -136,6 +136,14 @@ pub(crate) fn run_banners(view: &RunView, head: &RunHead) -> Vec<Banner> {
     banners
 }
 
+/// The first few, and how many more.
+fn listed(parts: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let more = parts.len().saturating_sub(SHOWN);
+    let shown = parts.get(..SHOWN.min(parts.len())).unwrap_or_default().join("; ");
+    if more > 0 { format!("{shown}; and {}", plural(more as u64, "more column")) } else { shown }
+}
+
 /// What errors and annotations mean for the numbers.
 pub(crate) fn column_banners(columns: &[ComparedColumn]) -> Vec<Banner> {
     let mut banners = Vec::new();
@@ -154,7 +162,7 @@ pub(crate) fn column_banners(columns: &[ComparedColumn]) -> Vec<Banner> {
     if !invalid.is_empty() {
         let text = format!(
             "Could not be measured, through no fault of the model, and in no rate: {}. Rates of these columns cover fewer trials than planned.",
-            invalid.join("; ")
+            listed(&invalid)
         );
         banners.push(Banner { level: Level::Warning, title: "Errors".to_owned(), text });
     }

@@ -103,16 +103,7 @@ fn odd_files_are_read_as_far_as_they_go() {
 }
 
 fn reload(view: &RunView) -> Comparison {
-    let loaded: Vec<Loaded> = view
-        .presets()
-        .map(|preset| {
-            Loaded::read(
-                &format!("{preset}/report.json"),
-                &preset_report(view, preset, &links()).unwrap().to_json(),
-            )
-        })
-        .collect();
-    compare_reports(&loaded, &links())
+    compare_reports(&Loaded::of_run("run", view, &links()), &links())
 }
 
 /// What a report file says is what the run says: counts, intervals, pairs, clusters, money.

@@ -19,7 +19,7 @@ pub(super) fn matrix(matrix: &Matrix, several_suites: bool) -> Markup {
                 label { input type="radio" name="show" id="show-differing"; "Differing" }
                 label { input type="radio" name="show" id="show-imperfect"; "Not all passed" }
             }
-            div class="scroll" tabindex="0" {
+            div class="scroll" tabindex="0" role="region" aria-label="Cases and columns" {
                 table {
                     thead { tr { th scope="col" { "Case" } @for title in &matrix.columns { th scope="col" { (show(title)) } } } }
                     tbody {

@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 /// Base64 SHA-256 of [`STYLE`] and [`SCRIPT`] for the content security policy; a test keeps them true.
-const STYLE_HASH: &str = "T7TFl4pMQuHMDDQ0mLweu0kjODE8Ab7gRdnbzwU+xjE=";
+const STYLE_HASH: &str = "vuTyJO4SMO81ZiHb5+012uCi5NvGQYuE037KDLcI+nU=";
 const SCRIPT_HASH: &str = "vUO1ii6/oX73W2Z9L7t1R51tuefuESdeJIuKbvWlcZk=";
 
 /// Foreign text, made visible; maud escapes it.
@@ -88,7 +88,7 @@ pub(super) fn card(name: &str, value: &str, more: &str) -> Markup {
 /// A table in a container of its own that scrolls sideways. The first `left` columns are text, the rest numbers.
 pub(super) fn table(titles: &[&str], left: usize, rows: &[Vec<Markup>]) -> Markup {
     html! {
-        div class="scroll" tabindex="0" {
+        div class="scroll" tabindex="0" role="region" aria-label=(titles.join(", ")) {
             table {
                 thead { tr { @for (at, title) in titles.iter().enumerate() { th scope="col" class=[(at >= left).then_some("num")] { (title) } } } }
                 tbody {

@@ -55,9 +55,9 @@ impl PresetReport<'_> {
     fn cards(&self) -> Markup {
         let summary = &self.summary;
         html! {
-            div class="cards" {
+            div class="cards eight" {
                 (card("Passed", &format!("{}/{}", thousands(summary.passed), thousands(summary.measured)), &format!("{}; 95 %: {}", percent(summary.pass_rate), interval(summary.interval))))
-                (card("Started", &text::compact_time(&self.view.created_at), "UTC"))
+                (card("Started", &text::readable_time(&self.view.created_at), ""))
                 (card("Provider", &self.column.provider, ""))
                 (card("Model", &self.column.model, ""))
                 (card("Errors", &thousands(summary.errored), if summary.errored == 0 { "" } else { "could not be measured; in no rate" }))
@@ -99,7 +99,7 @@ impl PresetReport<'_> {
                     label { input type="radio" name="show" id="show-all" checked; "All" }
                     label { input type="radio" name="show" id="show-imperfect"; "Not passed" }
                 }
-                div class="scroll" tabindex="0" {
+                div class="scroll" tabindex="0" role="region" aria-label="Results" {
                     table {
                         thead {
                             tr {
