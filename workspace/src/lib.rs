@@ -4,15 +4,31 @@
 //! Everything in a workspace is hostile ground: paths are resolved beneath its root, output is capped while it is read, a command's
 //! whole process tree dies with its time limit, names are data.
 
+#[cfg(feature = "engine")]
+mod archive;
 mod clock;
 #[cfg(feature = "engine")]
 mod contract;
+#[cfg(feature = "engine")]
+pub mod fake;
+#[cfg(feature = "engine")]
+mod helper;
+#[cfg(feature = "engine")]
+mod local;
 mod ops;
 mod server;
+#[cfg(feature = "engine")]
+mod session;
 mod wire;
 
+#[cfg(feature = "engine")]
+pub use archive::Archive;
 #[cfg(feature = "engine")]
 pub use contract::{
     DEFAULT_IMAGE, Lost, OpenError, OpenSpec, Owner, Reaped, Sandboxes, Workspace, WorkspaceLimits,
 };
+#[cfg(feature = "engine")]
+pub use fake::FakeSandboxes;
+#[cfg(feature = "engine")]
+pub use local::{Isolation, LocalConfig, LocalSandboxes};
 pub use server::tool_server_main;
