@@ -419,6 +419,9 @@ fn different_cases() -> Banner {
     Banner { level: Level::Warning, title: DIFFERENT_CASES.to_owned(), text: text.to_owned() }
 }
 
+/// Differences told in sentences.
+const MAX_FINDINGS: usize = 4;
+
 /// The few sentences that most readers came for.
 fn findings(columns: &[ComparedColumn], differences: &[ComparedPair], same_cases: bool) -> Vec<String> {
     let mut findings = Vec::new();
@@ -441,7 +444,12 @@ fn findings(columns: &[ComparedColumn], differences: &[ComparedPair], same_cases
     }
     let title = |place: usize| columns.get(place).map_or("", |column| column.title.as_str());
     let base = differences.first().map(|pair| pair.against);
-    for pair in differences.iter().filter(|pair| Some(pair.against) == base).take(4) {
+    let mut pairs: Vec<&ComparedPair> =
+        differences.iter().filter(|pair| Some(pair.against) == base).collect();
+    // The leader's lead is what most readers look for.
+    pairs.sort_by_key(|pair| Some(pair.column) != best(columns));
+    let compared = pairs.len();
+    for pair in pairs.into_iter().take(MAX_FINDINGS) {
         if let Some(difference) = &pair.difference {
             findings.push(format!(
                 "{} against {}: {} (95 % interval {}), {}.",
@@ -452,6 +460,12 @@ fn findings(columns: &[ComparedColumn], differences: &[ComparedPair], same_cases
                 pair.verdict
             ));
         }
+    }
+    if compared > MAX_FINDINGS {
+        findings.push(format!(
+            "{} compared below.",
+            text::plural((compared - MAX_FINDINGS) as u64, "more column")
+        ));
     }
     findings
 }

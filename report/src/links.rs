@@ -16,7 +16,7 @@ pub enum Target<'a> {
     Report(&'a PresetName),
     /// The page that compares the presets of the run.
     Comparison,
-    /// A path found in a loaded report file, as that file wrote it.
+    /// A path found in a loaded report file, as that file wrote it; or `report.html`, the page beside it.
     Stored {
         /// The report file, as the person named it.
         report: &'a str,

@@ -170,3 +170,25 @@ fn two_runs_of_one_preset_can_be_compared() {
         "same outcome in all 12 pairs: not distinguishable at this sample size"
     );
 }
+
+/// Every report file of ours ever committed is read, whatever has changed since.
+#[test]
+fn every_format_ever_written_is_read() {
+    let folder = format!("{}/testdata", env!("CARGO_MANIFEST_DIR"));
+    let mut read = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name.starts_with("report-format-") {
+            let loaded = Loaded::read(&name, &std::fs::read_to_string(&path).unwrap());
+            assert_eq!(loaded.broken(), None);
+            let found = compare_reports(&[loaded], &Links::none());
+            assert_eq!(found.notes, Vec::<String>::new(), "{name}");
+            let summary = &found.columns[0].summary;
+            assert_eq!((summary.passed, summary.failed, summary.errored), (4, 7, 1), "{name}");
+            assert_eq!((summary.tokens.total, summary.cost.usd.is_some()), (Some(39_710), true), "{name}");
+            read += 1;
+        }
+    }
+    assert!(read >= 1);
+}

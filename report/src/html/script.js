@@ -6,7 +6,7 @@ document.querySelectorAll("[data-search]").forEach(function (box) {
   input.placeholder = box.dataset.search;
   input.setAttribute("aria-label", box.dataset.search);
   box.appendChild(input);
-  var rows = box.closest("section").querySelectorAll("[data-name]");
+  var rows = document.querySelectorAll("[data-name]");
   input.addEventListener("input", function () {
     var wanted = input.value.trim().toLowerCase();
     rows.forEach(function (row) {

@@ -152,7 +152,7 @@ pub fn newcombe_paired(pairs: &PairCounts, scale: f64, z: f64) -> Interval {
 const EXACT_CELLS: u64 = 20_000_000;
 
 /// The chance that a sum of `sizes` with random signs is at least `observed` away from 0.
-fn sign_flip(sizes: &[u64], observed: u64) -> f64 {
+pub(super) fn sign_flip(sizes: &[u64], observed: u64) -> f64 {
     if observed == 0 || sizes.is_empty() {
         return 1.0;
     }
