@@ -34,6 +34,7 @@ pub struct TrialFacts {
 
 /// Where a trial is. Derived, never stored.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "states are looked at one by one, never kept in bulk")]
 pub enum TrialState {
     /// May be tried.
     Pending {

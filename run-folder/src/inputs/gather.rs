@@ -154,7 +154,7 @@ fn check_link(root: &Path, inside: &Path, target: &Path, path: &Path) -> Result<
 fn fullest(found: &BTreeMap<PathBuf, Found>) -> Vec<(PathBuf, u64)> {
     let mut counts: BTreeMap<PathBuf, u64> = BTreeMap::new();
     for path in found.keys() {
-        *counts.entry(path.parent().unwrap_or(Path::new("")).to_owned()).or_default() += 1;
+        *counts.entry(path.parent().map(Path::to_owned).unwrap_or_default()).or_default() += 1;
     }
     let mut counts: Vec<(PathBuf, u64)> = counts.into_iter().collect();
     counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
