@@ -129,8 +129,9 @@ fn thinking_blocks(reasoning: &str) -> Vec<Value> {
 
 /// Thinking as it is kept in a reply: the signed blocks as JSON, because the API wants them back unchanged; plain text otherwise.
 fn thinking_text(blocks: &[Value]) -> Option<String> {
-    let signed =
-        blocks.iter().any(|block| text_field(block, "signature").or(text_field(block, "data")).is_some());
+    let signed = blocks
+        .iter()
+        .any(|block| text_field(block, "signature").is_some() || text_field(block, "data").is_some());
     if signed {
         return Some(Value::Array(blocks.to_vec()).to_string());
     }

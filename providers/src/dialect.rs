@@ -30,3 +30,20 @@ pub(crate) fn merge_extra(body: &mut Map<String, Value>, extra: &Map<String, Val
         }
     }
 }
+
+/// Reads a stream that comes in these portions.
+#[cfg(test)]
+pub(crate) fn read_portions<'a>(
+    dialect: &dyn Dialect,
+    portions: impl IntoIterator<Item = &'a [u8]>,
+) -> Reading {
+    let mut stream = dialect.stream();
+    let mut decoder = crate::sse::Decoder::default();
+    for portion in portions {
+        decoder.push(portion, |event| stream.take(&event));
+    }
+    if let Some(event) = decoder.finish() {
+        stream.take(&event);
+    }
+    stream.read()
+}

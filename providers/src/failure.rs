@@ -158,8 +158,7 @@ impl Words {
                     match map.get(field) {
                         Some(Value::String(word)) if word != "error" => self.code(word),
                         Some(Value::Number(number)) => {
-                            let status = number.as_u64().and_then(|number| u16::try_from(number).ok());
-                            self.number = self.number.or(status.filter(|status| (300..600).contains(status)));
+                            self.number(number.as_u64().and_then(|number| u16::try_from(number).ok()));
                         }
                         _ => {}
                     }
@@ -183,9 +182,15 @@ impl Words {
 
     fn code(&mut self, word: &str) {
         if let Ok(status) = word.parse::<u16>() {
-            self.number = self.number.or(Some(status).filter(|status| (300..600).contains(status)));
+            self.number(Some(status));
         } else if !word.is_empty() {
             self.codes.push(word.to_owned());
+        }
+    }
+
+    fn number(&mut self, status: Option<u16>) {
+        if self.number.is_none() {
+            self.number = status.filter(|status| (300..600).contains(status));
         }
     }
 

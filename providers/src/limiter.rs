@@ -214,6 +214,11 @@ impl Limiter {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
+    #[cfg(test)]
+    pub(crate) fn share(&self) -> Share {
+        self.share
+    }
+
     /// Another share: rates change, what has been used stays used.
     pub(crate) fn set_share(&mut self, now: Moment, share: Share) {
         self.catch_up(now);

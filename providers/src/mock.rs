@@ -47,16 +47,14 @@ fn decide(messages: &[Message]) -> Rule {
     });
     let asked = || {
         messages.iter().any(|message| match message {
-            Message::User { text } => contains_word(text, b"inspect") || contains_word(text, b"repo"),
+            Message::User { text } => {
+                let text = text.to_ascii_lowercase();
+                text.contains("inspect") || text.contains("repo")
+            }
             _ => false,
         })
     };
     if !observed && asked() { Rule::ListFiles } else { Rule::Finish }
-}
-
-/// Whether the text contains the lower-case ASCII word, whatever its case; without a copy of the text.
-fn contains_word(text: &str, word: &[u8]) -> bool {
-    text.as_bytes().windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
 }
 
 /// A number in 0..1 that depends on nothing but the seed and which call this is. The attempt is part of it, so that an attempt

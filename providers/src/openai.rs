@@ -353,4 +353,4 @@ impl StreamReader for Stream {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -46,6 +46,11 @@ impl Throttle {
         self.changed.notify_one();
     }
 
+    #[cfg(test)]
+    pub(crate) fn share(&self) -> Share {
+        self.limiter().share()
+    }
+
     /// Waits for one's turn. `patience` bounds only pauses that the endpoint asked for, not the waiting for one's share.
     pub(crate) async fn enter(self: &Arc<Self>, tokens: u64, patience: Duration) -> Result<Ticket, Paused> {
         // The semaphore is never closed.

@@ -202,10 +202,12 @@ struct Version {
     format: u32,
 }
 
+type Lines<'a> = std::slice::Split<'a, u8, fn(&u8) -> bool>;
+
 /// Rebuilds one exchange after the other, so that long transcripts need not be in memory at once.
 #[derive(Debug)]
 pub struct Rebuild<'a> {
-    lines: std::iter::Enumerate<std::slice::Split<'a, u8, fn(&u8) -> bool>>,
+    lines: std::iter::Enumerate<Lines<'a>>,
     previous: Bytes,
     broken: bool,
 }
