@@ -2,7 +2,7 @@
 
 use crate::anthropic::Anthropic;
 use crate::dialect::Dialect;
-use crate::http::{BODY_LIMIT, Http};
+use crate::http::{BODY_LIMIT, Http, describe};
 use crate::mock::Mock;
 use crate::openai::OpenAi;
 use crate::pace::Pace;
@@ -136,7 +136,7 @@ impl Endpoints {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The provider of a preset. Clients and limiters are shared by (base URL, key variable), so several providers of one endpoint
+    /// The provider of a preset; build it once for a run and share it. Clients and limiters are shared by (base URL, key variable), so several providers of one endpoint
     /// wait for each other. `scripts` is `RunSpec::scripts`; only scripted presets look into it.
     ///
     /// # Errors
@@ -177,7 +177,7 @@ impl Endpoints {
             None => {
                 let client = client(&url, connect).map_err(|error| BuildError::Client {
                     preset: preset.name.to_string(),
-                    why: error.without_url().to_string(),
+                    why: describe(error),
                 })?;
                 endpoint.clients.insert(connect, client.clone());
                 client

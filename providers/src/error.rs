@@ -53,7 +53,7 @@ pub enum BuildError {
         why: String,
     },
     /// The HTTP client could not be set up.
-    #[error("no HTTP client for preset `{preset}`: {why}")]
+    #[error("no HTTP client for preset `{preset}` (are root certificates installed?): {why}")]
     Client {
         /// The preset.
         preset: String,

@@ -333,7 +333,7 @@ fn seconds(number: f64) -> Duration {
 }
 
 /// The error and its causes on one line, without the URL, which may carry a query.
-fn describe(error: reqwest::Error) -> String {
+pub(crate) fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut source = error.source();

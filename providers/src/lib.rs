@@ -38,7 +38,8 @@ pub use transcript::{
 /// One way to call one model. Shared by all trials of a preset; keeps no state of a conversation.
 pub trait Provider: Send + Sync + Debug {
     /// Makes one model call, retries included, and appends what went over the wire to `exchanges`: one entry a try, also when the
-    /// call fails in the end. Dropping the future cancels the call and gives back what it held of the endpoint's limits.
+    /// call fails in the end. A reply's usage is that of its own try; what broken tries before it may have cost is unknown and stands
+    /// in the exchanges only. Dropping the future cancels the call and gives back what it held of the endpoint's limits.
     fn call<'a>(
         &'a self,
         request: &'a ModelRequest,

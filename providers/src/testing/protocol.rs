@@ -229,7 +229,16 @@ pub(super) fn assistant_messages(body: &Value) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::anthropic::Anthropic;
+    use crate::dialect::Dialect;
+    use crate::openai::OpenAi;
+    use crate::reply::arguments_from_text;
+    use domain::chat::{Message, ModelRequest, ToolCall};
+    use domain::id::PresetName;
+    use domain::preset::{Preset, ProviderKind};
+    use proptest::prelude::*;
     use serde_json::json;
+    use std::sync::Arc;
 
     #[track_caller]
     fn check(api: Api, messages: Value, refused: Option<&str>) {
@@ -238,6 +247,45 @@ mod tests {
             (None, None) => {}
             (Some(why), Some(part)) => assert!(why.contains(part), "{why}"),
             (got, _) => panic!("{got:?}, expected {refused:?}"),
+        }
+    }
+
+    fn messages() -> impl Strategy<Value = Vec<Message>> {
+        let text = prop_oneof![Just(""), Just(" \n"), Just("words"), Just("\u{0}ä")].prop_map(str::to_owned);
+        let id = prop_oneof![Just(""), Just("a"), Just("b"), Just("functions.ls:0"), Just("call_1")]
+            .prop_map(str::to_owned);
+        let arguments = prop_oneof![Just("{\"x\":1}"), Just("{"), Just("")].prop_map(arguments_from_text);
+        let call = (id.clone(), arguments).prop_map(|(id, arguments)| ToolCall {
+            id,
+            name: "ls".to_owned(),
+            arguments,
+        });
+        let message = prop_oneof![
+            text.clone().prop_map(|text| Message::System { text }),
+            text.clone().prop_map(|text| Message::User { text }),
+            (text.clone(), prop::collection::vec(call, 0..3), prop::option::of(text.clone()))
+                .prop_map(|(text, calls, reasoning)| Message::Assistant { text, reasoning, calls }),
+            (id, text, any::<bool>()).prop_map(|(call_id, content, ok)| Message::Tool {
+                call_id,
+                name: "ls".to_owned(),
+                ok,
+                content,
+            }),
+        ];
+        prop::collection::vec(message, 0..14)
+    }
+
+    proptest! {
+        /// Whatever an agent puts together, the real APIs would take it.
+        #[test]
+        fn every_conversation_becomes_one_that_the_apis_take(mut messages in messages()) {
+            messages.insert(0, Message::User { text: "task".to_owned() });
+            // A request never ends with a reply.
+            messages.push(Message::User { text: "go on".to_owned() });
+            let request = ModelRequest { messages: Arc::new(messages), tools: Arc::new(Vec::new()) };
+            let preset = Preset::new(PresetName::folded("p"), ProviderKind::Anthropic, "m");
+            prop_assert_eq!(refusal(Api::OpenAi, &OpenAi.body(&preset, &request)), None);
+            prop_assert_eq!(refusal(Api::Anthropic, &Anthropic.body(&preset, &request)), None);
         }
     }
 
