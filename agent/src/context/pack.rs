@@ -7,6 +7,11 @@ const MAP_ENTRIES: usize = 80;
 const MAP_SYMBOLS: usize = 12;
 const PACK_MAP_ENTRIES: usize = 20;
 const PACK_SYMBOLS: usize = 8;
+/// Words that say nothing about a file and are part of many others.
+const STOP_WORDS: [&str; 22] = [
+    "and", "are", "but", "can", "for", "from", "has", "have", "into", "its", "not", "that", "the", "their",
+    "them", "then", "there", "this", "was", "with", "you", "your",
+];
 const RELEVANT: &str = "Likely relevant files:";
 
 impl Repository {
@@ -123,7 +128,7 @@ pub(super) fn terms(query: &str) -> BTreeSet<String> {
         for run in runs(word) {
             let chars: Vec<char> = run.chars().collect();
             if chars.iter().all(char::is_ascii) {
-                if chars.len() >= 3 {
+                if chars.len() >= 3 && !STOP_WORDS.contains(&run) {
                     terms.insert(run.to_owned());
                 }
             } else if chars.iter().any(|c| is_unspaced(*c)) {

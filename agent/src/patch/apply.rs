@@ -184,8 +184,8 @@ fn rows(bytes: &[u8]) -> Vec<Row<'_>> {
 fn edit(path: &str, bytes: &[u8], hunks: &[Hunk]) -> Result<(Vec<u8>, Vec<String>), Error> {
     let rows = rows(bytes);
     let texts: Vec<&[u8]> = rows.iter().map(|row| row.text).collect();
-    let crlf = rows.iter().filter(|row| row.end == b"\r\n").count();
-    let crlf = crlf * 2 > rows.len();
+    let ended = rows.iter().filter(|row| !row.end.is_empty()).count();
+    let crlf = rows.iter().filter(|row| row.end == b"\r\n").count() * 2 > ended;
     let mut out = Output { rows: Vec::new(), last_said: None };
     let mut notes = Vec::new();
     let (mut at, mut drift) = (0_usize, 0_isize);
