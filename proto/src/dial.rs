@@ -187,10 +187,10 @@ pub fn describe_status(status: &tonic::Status) -> String {
 }
 
 fn hint(code: tonic::Code, text: &str) -> Option<&'static str> {
-    if text.contains("UnknownIssuer") {
+    if text.contains("UnknownIssuer") || text.contains("BadSignature") {
         return Some("the coordinator's certificate is not signed by the certificate authority given here");
     }
-    if text.contains("NotValidForName") {
+    if text.contains("NotValidForName") || text.contains("not valid for name") {
         return Some("the coordinator's certificate does not name this host");
     }
     if text.contains("CertificateRequired") {
