@@ -10,9 +10,13 @@ mod clock;
 #[cfg(feature = "engine")]
 mod contract;
 #[cfg(feature = "engine")]
+mod docker;
+#[cfg(feature = "engine")]
 pub mod fake;
 #[cfg(feature = "engine")]
 mod helper;
+#[cfg(feature = "engine")]
+pub mod image;
 #[cfg(feature = "engine")]
 mod local;
 mod ops;
@@ -27,6 +31,8 @@ pub use archive::Archive;
 pub use contract::{
     DEFAULT_IMAGE, Lost, OpenError, OpenSpec, Owner, Reaped, Sandboxes, Workspace, WorkspaceLimits,
 };
+#[cfg(feature = "engine")]
+pub use docker::{ConnectError, DEFAULT_HOST, DockerConfig, DockerSandboxes, EngineInfo, docker_available};
 #[cfg(feature = "engine")]
 pub use fake::FakeSandboxes;
 #[cfg(feature = "engine")]

@@ -65,7 +65,7 @@ impl Bed {
             }
             "docker" => {
                 taken = Some(slot::take().await);
-                crate::bed::docker::sandboxes(0).await
+                docker::sandboxes(0).await
             }
             "fake" => Arc::new(FakeSandboxes::new()),
             other => panic!("no kind `{other}`"),
@@ -98,10 +98,6 @@ impl Bed {
         change(&mut self.spec);
         let new = self.sandboxes.open(self.spec.clone()).await.unwrap();
         std::mem::replace(&mut self.workspace, new).close().await;
-    }
-
-    pub(crate) fn temp(&self) -> PathBuf {
-        self.temp.path().to_owned()
     }
 
     pub(crate) async fn op(&self, op: Op) -> Reply {
@@ -257,8 +253,12 @@ pub(crate) mod slot {
     pub(crate) type Slot = Flock<File>;
 
     pub(crate) async fn take() -> Slot {
+        lock(&format!("och-docker-slot-{}", std::process::id() % SLOTS)).await
+    }
+
+    pub(crate) async fn lock(name: &str) -> Slot {
+        let path = std::env::temp_dir().join(name);
         tokio::task::spawn_blocking(|| {
-            let path = std::env::temp_dir().join(format!("och-docker-slot-{}", std::process::id() % SLOTS));
             let file = File::options().create(true).append(true).open(path).unwrap();
             Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).unwrap()
         })
@@ -267,10 +267,40 @@ pub(crate) mod slot {
     }
 }
 
+/// A real engine: the one this machine runs, or the one the script starts. Missing is a failure, never a reason to skip.
 pub(crate) mod docker {
+    use std::process::Command;
     use std::sync::Arc;
-    use workspace::Sandboxes;
-    pub(crate) async fn sandboxes(_warm: usize) -> Arc<dyn Sandboxes> {
-        unimplemented!()
+    use workspace::{DEFAULT_HOST, DockerConfig, DockerSandboxes, docker_available};
+
+    /// Where the tests' engine listens.
+    pub(crate) fn host() -> String {
+        std::env::var_os("DOCKER_HOST").map_or(DEFAULT_HOST.to_owned(), |host| host.into_string().unwrap())
+    }
+
+    pub(crate) fn config(warm: usize) -> DockerConfig {
+        DockerConfig { host: host(), warm, warm_total: warm, ..DockerConfig::new(super::incarnation()) }
+    }
+
+    /// Connects; starts an engine and makes the test image first when they are missing.
+    pub(crate) async fn sandboxes(warm: usize) -> Arc<DockerSandboxes> {
+        ready().await;
+        Arc::new(DockerSandboxes::connect(config(warm)).await.unwrap())
+    }
+
+    pub(crate) async fn ready() {
+        let image = |host: &str| {
+            let out = Command::new("docker")
+                .args(["-H", host, "image", "inspect", workspace::image::TEST_IMAGE])
+                .output();
+            out.is_ok_and(|out| out.status.success())
+        };
+        let _one_at_a_time = super::slot::lock("och-docker-ready").await;
+        if docker_available(&host()).await.is_err() || !image(&host()) {
+            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/docker-up.sh");
+            let status = Command::new(script).status().unwrap();
+            assert!(status.success(), "no engine could be started: {status}");
+            workspace::image::build_test_image(&host()).await.unwrap();
+        }
     }
 }
