@@ -337,7 +337,8 @@ impl Agent {
             Called::Done => {
                 self.count(&calls);
                 self.cut_off = calls.nothing_came_of_it();
-                let reminders = self.reminders();
+                let cut_off = calls.cut_off().then(|| prompt::TRUNCATED.to_owned());
+                let reminders: Vec<String> = cut_off.into_iter().chain(self.reminders()).collect();
                 calls.tell(&mut self.conversation, &reminders);
                 self.think(events)
             }

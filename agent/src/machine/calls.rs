@@ -81,6 +81,11 @@ impl Calls {
         (self.executed, self.failed)
     }
 
+    /// Whether the reply was cut off.
+    pub(super) fn cut_off(&self) -> bool {
+        self.cut_off
+    }
+
     /// Whether the reply was cut off and none of its calls succeeded.
     pub(super) fn nothing_came_of_it(&self) -> bool {
         self.cut_off && self.executed == self.failed

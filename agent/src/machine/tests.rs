@@ -415,6 +415,7 @@ fn a_reply_that_was_cut_off_is_never_final() {
     finish.stop = StopReason::Length;
     let finish = Play::new(config()).models(vec![Ok(finish), says("whole")]).begin();
     assert_eq!((finish.end().summary.as_str(), finish.end().failed_tool_calls), ("whole", 1));
+    assert_eq!(finish.last_told(), prompt::TRUNCATED);
 }
 
 #[test]
