@@ -301,6 +301,3 @@ impl Probe<'_> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

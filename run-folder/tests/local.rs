@@ -85,7 +85,7 @@ async fn what_others_left_in_the_folder_is_not_seen() {
     std::fs::create_dir(directory.path().join("20261121-0000-empty")).unwrap();
     std::fs::create_dir(directory.path().join("Not A Run")).unwrap();
 
-    assert_eq!(folder.decided().await.unwrap().into_iter().collect::<Vec<_>>(), [trial.clone()]);
+    assert_eq!(folder.decided().await.unwrap().into_iter().collect::<Vec<_>>(), std::slice::from_ref(trial));
     assert_eq!(folder.verdicts().await.unwrap().len(), 1);
     assert_eq!(store.list_runs().await.unwrap(), [folder.id().clone()]);
     let other = &trials(&spec)[1];

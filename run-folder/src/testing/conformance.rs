@@ -176,7 +176,10 @@ async fn an_attempt_from_claim_to_verdict(folder: &RunFolder) {
     assert_eq!(finished.decide().await.unwrap(), Decided::Ours(verdict.clone()));
     assert_eq!(state(3).await, TrialState::Decided(verdict.clone()));
     assert_eq!(insist!(folder.verdict(trial)).unwrap(), Some(verdict.clone()));
-    assert_eq!(insist!(folder.decided()).unwrap().into_iter().collect::<Vec<_>>(), [trial.clone()]);
+    assert_eq!(
+        insist!(folder.decided()).unwrap().into_iter().collect::<Vec<_>>(),
+        std::slice::from_ref(trial)
+    );
     assert_eq!(insist!(folder.verdicts()).unwrap().into_values().collect::<Vec<_>>(), [verdict]);
 
     let trace = insist!(folder.trace(trial, first)).unwrap();
@@ -213,7 +216,10 @@ async fn helping_and_orphans(folder: &RunFolder) {
     assert_eq!(insist!(folder.read(&crate::Place::Verdict(trial.clone()))).unwrap(), bytes, "V1");
     let one = one.finish(&samples::result(trial, first, "one")).await.unwrap();
     assert_eq!(one.decide().await.unwrap(), Decided::Orphaned { theirs: helped.clone() });
-    assert_eq!(insist!(folder.contested()).unwrap().into_iter().collect::<Vec<_>>(), [trial.clone()]);
+    assert_eq!(
+        insist!(folder.contested()).unwrap().into_iter().collect::<Vec<_>>(),
+        std::slice::from_ref(trial)
+    );
     assert_eq!(insist!(folder.settle(trial, 3)).unwrap(), Some(helped));
 
     let pending = claimed(folder, &trials[1], first, "three").await;
