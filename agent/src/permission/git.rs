@@ -229,7 +229,10 @@ fn without_texts(verb: &str, args: &[Word]) -> Vec<Word> {
 /// A reading verb: its options may still write or run something. Git takes any unique beginning of a long option.
 fn reading(verb: &str, args: &[Word]) -> Judged {
     let mut verdict = Verdict::inspect();
-    let mut pattern_follows = verb == "grep";
+    let from_file = args
+        .iter()
+        .any(|arg| arg.text().is_none_or(|text| text.starts_with("-f") || text.starts_with("--fi")));
+    let mut pattern_follows = verb == "grep" && !from_file;
     for arg in args {
         let Some(text) = arg.text() else {
             paths::check(arg)?;

@@ -8,6 +8,12 @@ use super::{Class, Judged, Refusal, Verdict, paths, unjudged};
 pub(super) fn reader(name: &str, args: &[Word]) -> Judged {
     let skipped = match name {
         // Their first operand is a program or a set of characters, not a file.
+        "jq" if args.iter().any(|arg| {
+            arg.text().is_none_or(|text| text.starts_with("-f") || text.starts_with("--from"))
+        }) =>
+        {
+            None
+        }
         "jq" | "tr" => first_operand(args),
         _ => None,
     };
@@ -16,9 +22,24 @@ pub(super) fn reader(name: &str, args: &[Word]) -> Judged {
         if Some(index) != skipped && name != "tr" {
             paths::check(arg)?;
         }
-        verdict = verdict.with(paths::certainty(arg, name));
+        verdict = verdict.with(paths::certainty(arg, name)).with(reaching(name, arg));
     }
     Ok(verdict)
+}
+
+/// Options by which readers take names of files from elsewhere, or load code.
+fn reaching(name: &str, arg: &Word) -> Verdict {
+    let reaches = arg.texts().unwrap_or_default().into_iter().any(|text| {
+        (matches!(name, "wc" | "du" | "sort") && text.starts_with("--fi"))
+            || (matches!(name, "nm" | "objdump" | "size" | "strings") && text.starts_with("--pl"))
+    });
+    match reaches {
+        true => Verdict::new(
+            Class::Execute,
+            format!("this option of `{name}` reaches files or code that the line does not name"),
+        ),
+        false => Verdict::inspect(),
+    }
 }
 
 fn first_operand(args: &[Word]) -> Option<usize> {
@@ -113,6 +134,7 @@ fn runs_programs(name: &str, option: &str) -> bool {
 pub(super) fn sort(args: &[Word]) -> Judged {
     let mut verdict = paths::all(args, Class::Inspect, "sort")?;
     for text in args.iter().flat_map(|arg| arg.texts().unwrap_or_default()) {
+        verdict = verdict.with(reaching("sort", &Word::known(text)));
         let abbreviates = |long: &str, least: usize| {
             let name = text.split('=').next().unwrap_or(text);
             name.len() >= least && long.starts_with(name)
@@ -174,28 +196,38 @@ pub(super) fn with_write_option(name: &str, args: &[Word]) -> Judged {
     Ok(verdict)
 }
 
+/// Tests of `find` whose argument is a pattern or a format.
+const PATTERNS: [&str; 11] = [
+    "-name",
+    "-iname",
+    "-path",
+    "-ipath",
+    "-wholename",
+    "-iwholename",
+    "-regex",
+    "-iregex",
+    "-lname",
+    "-ilname",
+    "-printf",
+];
+
 /// `find`: the directories it starts in, and what it does with what it finds.
 pub(super) fn find(call: &Call<'_>) -> Judged {
     let mut verdict = Verdict::inspect();
-    let mut starts = true;
     let mut index = 0;
+    let mut before = "";
     while let Some(arg) = call.args.get(index) {
+        // A pattern may look like a path, everything else that does is one.
+        if !PATTERNS.contains(&before) {
+            paths::check(arg)?;
+        }
         let Some(text) = arg.text() else {
-            if starts {
-                paths::check(arg)?;
-            }
             verdict = verdict.with(paths::certainty(arg, "find"));
+            before = "";
             index += 1;
             continue;
         };
-        if !matches!(text, "-H" | "-L" | "-P")
-            && (text.starts_with('-') || matches!(text, "(" | ")" | "!" | ","))
-        {
-            starts = false;
-        }
-        if starts {
-            paths::check(arg)?;
-        }
+        before = text;
         match text {
             "-exec" | "-execdir" | "-ok" | "-okdir" => {
                 let rest = &call.args[index + 1..];

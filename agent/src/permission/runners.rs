@@ -24,9 +24,11 @@ const TESTERS: [&str; 16] = [
     "tap",
 ];
 /// Options of testers that load, run or write something of the caller's choice, or clear directories.
-const STEERING: [&str; 31] = [
+const STEERING: [&str; 33] = [
     "--basetemp",
+    "--bootstrap",
     "--config",
+    "--configuration",
     "--confcutdir",
     "--cov-config",
     "--cov-report",
@@ -90,6 +92,10 @@ fn text(args: &[Word], index: usize) -> Option<&str> {
 /// A test run with these arguments.
 fn tester(name: &str, args: &[Word]) -> Judged {
     let mut verdict = paths::all(args, Class::Test, name)?;
+    if name == "unittest" {
+        // None of its options loads or writes anything of the caller's choice; its `-p` is a pattern of file names.
+        return Ok(verdict);
+    }
     let mut plugin = false;
     for arg in args {
         let text = arg.text().unwrap_or_default();
@@ -101,7 +107,8 @@ fn tester(name: &str, args: &[Word]) -> Judged {
                     && text.len() > 2
                     && !text.starts_with("-pno:")
                     && !text.starts_with("--"))
-                || (matches!(text, "-c" | "-o" | "-r" | "-I" | "-e") && !(name == "pytest" && text == "-r"));
+                || (matches!(text, "-c" | "-o" | "-r" | "-I" | "-e" | "-S")
+                    && !(name == "pytest" && text == "-r"));
         plugin = text == "-p";
         if steering {
             verdict = verdict
@@ -256,7 +263,13 @@ fn go(args: &[Word]) -> Judged {
 fn package_manager(name: &str, args: &[Word]) -> Judged {
     let verb = text(args, 0);
     let script = text(args, 1).unwrap_or_default();
+    // Options of the package manager itself, such as `--script-shell`, come before `--`.
+    let own = args.split(|arg| arg.text() == Some("--")).next().unwrap_or_default();
+    let steered = own
+        .iter()
+        .any(|arg| arg.text().is_none_or(|text| text.starts_with('-') && !matches!(text, "--silent" | "-s")));
     match verb {
+        Some("test" | "t" | "tst" | "run" | "run-script") if steered => execute(name, args),
         Some("test" | "t" | "tst") => paths::all(args, Class::Test, name),
         Some("run" | "run-script")
             if script == "test" || script.starts_with("test:") || script.ends_with(":test") =>

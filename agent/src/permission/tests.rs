@@ -66,6 +66,7 @@ fn looking_is_allowed() {
         rg --files -g '*.rs' => inspect
         rg -l TODO src => inspect
         find . -name '*.py' -not -path './.git/*' => inspect
+        find . -path /etc -prune -o -print => inspect
         find src tests -type f -newer README.md => inspect
         git status => inspect
         git log --oneline -5 => inspect
@@ -145,6 +146,7 @@ fn running_the_projects_tests_is_allowed() {
         python -m pytest -q => test
         python3 -m unittest discover -s tests -t . => test
         python3 -B -m unittest => test
+        python -m unittest discover -s tests -p 'test_*.py' => test
         PYTHONPATH=src python3 -m pytest => test
         python3 tests/test_calc.py => test
         python3 test_calc.py -v => test
@@ -242,6 +244,10 @@ fn changing_and_running_needs_writing() {
         sed -f x.sed a.txt => execute
         echo ls | sh => execute
         cat $FILE => execute
+        sort --files0-from=list => execute
+        nm --plugin=./x.so a.o => execute
+        npm test --script-shell=./x => execute
+        ctest -S script => execute
         cat "$(ls | head -1)" => execute
         echo a | xargs cat => execute
         . ./env.sh => execute
@@ -302,6 +308,12 @@ fn some_things_are_never_allowed() {
         grep --file=/etc/passwd a => never: outside
         find / -name x => never: outside
         find .. -name x => never: outside
+        find -O3 /etc => never: outside
+        find -D search /etc => never: outside
+        find . -newer /etc/passwd => never: outside
+        date -f /etc/passwd => never: outside
+        jq -f /etc/passwd => never: outside
+        git grep -f /etc/passwd => never: outside
         git diff --no-index a b => never: not allowed
         git diff --no-ind a b => never: not allowed
         git diff /etc/passwd /etc/hosts => never: outside
