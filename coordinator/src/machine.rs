@@ -77,6 +77,8 @@ pub struct RunMachine {
     /// When `Opening` ends.
     wait_until: Moment,
     note: String,
+    /// The note speaks of a store that fails, and goes when it answers again.
+    store_trouble: bool,
     trials: Vec<Trial>,
     places: HashMap<TrialKey, TrialNo>,
     presets: Vec<Preset>,
@@ -175,6 +177,7 @@ impl RunMachine {
             cancelled: None,
             wait_until: now + wait,
             note: String::new(),
+            store_trouble: false,
             trials: Vec::with_capacity(trials.len()),
             places: HashMap::with_capacity(trials.len()),
             presets: presets.into_iter().map(|(name, cap)| Preset::new(name, cap)).collect(),
@@ -202,6 +205,7 @@ impl RunMachine {
         if former && machine.undecided > 0 {
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             effects.push(Effect::Journal(Decision::Resumed { undecided: machine.undecided, wait_ms }));
+            machine.note = format!("waiting {:.1} s for workers of an earlier reign", wait.as_secs_f64());
         }
         if let Some(reason) = cancelled {
             machine.cancel(reason, &mut effects);
@@ -285,6 +289,7 @@ impl RunMachine {
     /// What follows from the state alone, after any event.
     fn go_on(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         if self.phase == Phase::Opening && now >= self.wait_until {
+            self.note.clear();
             self.turn(Turn::WaitOver, effects);
         }
         if self.undecided == 0 && self.phase.step(Turn::AllDecided).is_ok() {
@@ -344,8 +349,13 @@ impl RunMachine {
     fn fence(&mut self, now: Moment, fence: Fence, effects: &mut Vec<Effect>) {
         self.fence_asked = false;
         match fence {
-            Fence::Ours => self.fence_checked = now,
-            Fence::Unknown(text) => self.note(format!("the store cannot be read: {text}"), effects),
+            Fence::Ours => {
+                self.fence_checked = now;
+                if std::mem::take(&mut self.store_trouble) {
+                    self.note(String::new(), effects);
+                }
+            }
+            Fence::Unknown(text) => self.blame_store(format!("the store cannot be read: {text}"), effects),
             Fence::Newer { epoch, address } => {
                 self.turn(Turn::NewerEpoch, effects);
                 self.note = match &address {
@@ -392,7 +402,7 @@ impl RunMachine {
         if self.phase != Phase::Settled {
             return;
         }
-        self.note(format!("the run cannot be sealed: {text}"), effects);
+        self.blame_store(format!("the run cannot be sealed: {text}"), effects);
         let again: Vec<TrialNo> = missing
             .iter()
             .filter_map(|key| self.places.get(key).copied())
@@ -421,6 +431,14 @@ impl RunMachine {
         if self.note != text {
             self.note = text;
             effects.push(Effect::Progress(Progress::Status));
+        }
+    }
+
+    fn blame_store(&mut self, text: String, effects: &mut Vec<Effect>) {
+        // Why a run was cancelled stays in sight.
+        if self.cancelled.is_none() {
+            self.store_trouble = true;
+            self.note(text, effects);
         }
     }
 

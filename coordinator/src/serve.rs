@@ -110,6 +110,7 @@ async fn serve_with(
         .add_service(InterceptedService::new(people, guard))
         .serve_with_incoming_shutdown(incoming, closing.clone().cancelled_owned());
     tokio::pin!(serving);
+    tracing::info!(address = %shared.address, store = shared.store.url(), "the coordinator serves");
     tokio::select! {
         ended = &mut serving => return ended.map_err(Error::Server),
         () = shutdown => {}

@@ -339,7 +339,7 @@ impl RunMachine {
         match verdict {
             Ok(conclusion) => self.decide(now, trial, conclusion, None, effects),
             Err(text) => {
-                self.note(format!("a verdict cannot be written: {text}"), effects);
+                self.blame_store(format!("a verdict cannot be written: {text}"), effects);
                 self.conclude_after = now + self.policy.first_backoff * 2;
                 if let Some((why, text)) =
                     asked.filter(|_| self.trials[trial.0 as usize].state == State::Concluding)

@@ -158,7 +158,7 @@ impl RunMachine {
                     self.free(trial);
                 }
                 Some(Found::Unknown(text)) if still_ours => {
-                    self.note(format!("the store cannot be read: {text}"), effects);
+                    self.blame_store(format!("the store cannot be read: {text}"), effects);
                     self.take_out(trial);
                     self.delay(now, trial);
                 }

@@ -323,6 +323,7 @@ fn nothing_is_granted_until_the_leases_of_an_earlier_reign_are_over() {
     assert_eq!(takes(&table.log), None);
     table.later(44);
     assert_eq!(table.machine.phase(), Phase::Opening);
+    assert_eq!(table.machine.status().note, "waiting 45.0 s for workers of an earlier reign");
     let effects = table.later(1);
     assert_eq!(table.machine.phase(), Phase::Reigning, "ttl 30 + grace 5 + two heartbeats");
     assert_eq!(takes(&effects), Some(2));
@@ -664,8 +665,10 @@ fn nothing_is_granted_on_a_stale_view_of_the_fence() {
     table.now = table.now + Duration::from_secs(6);
     assert_eq!(table.slots(1, 1), [], "the slot waits");
     assert!(table.apply(Event::Tick).contains(&Effect::CheckFence));
+    assert!(table.machine.status().note.contains("503"));
     let effects = table.apply(Event::FenceChecked(Fence::Ours));
     assert_eq!(grants(&effects).len(), 1);
+    assert_eq!(table.machine.status().note, "", "trouble that is over is not told any more");
 }
 
 #[test]
@@ -727,4 +730,46 @@ fn grants_name_the_heartbeat_they_follow() {
     table.heartbeat(1, vec![]);
     table.heartbeat(1, vec![]);
     assert_eq!(one_grant(&table.slots(1, 1)).heartbeat, 2);
+}
+
+#[test]
+fn words_of_an_old_stream_end_nothing() {
+    let mut table = Table::open(opening(1, &[(1, None)]));
+    table.join(1, vec![]);
+    let grant = one_grant(&table.slots(1, 1));
+    let old = table.sessions;
+    table.join(1, vec![held(&grant)]);
+    let trials = vec![key(0, 0)];
+    let back = Event::Returned { worker: worker(1), session: old, lease: grant.lease.clone(), trials };
+    assert_eq!(table.apply(back), []);
+    let new = table.session.insert(worker(1), old);
+    assert_eq!(table.abandoned(1, &grant.lease, key(0, 0), Cause::Drained, true), []);
+    table.session.insert(worker(1), new.unwrap());
+    assert_eq!(released(&table.abandoned(1, &grant.lease, key(0, 0), Cause::Drained, true)), 1);
+}
+
+#[test]
+fn a_trial_that_turns_up_during_a_look_is_not_granted_twice() {
+    let mut some = opening(1, &[(1, None)]);
+    some.attempted = None;
+    let mut table = Table::open(some);
+    table.join(1, vec![]);
+    table.join(2, vec![]);
+    let look = table.slots(1, 1);
+    assert_eq!(looked_at(&look), 1);
+    let effects = table.heartbeat(2, vec![held_as("e1-9", 1, &[key(0, 0)])]);
+    assert!(one_grant(&effects).trials[0].adopted);
+    let effects = table.answer_looks(&look, |_| Found::Free(AttemptNo::new(2).unwrap()));
+    assert_eq!(effects, [Effect::Release(vec![(worker(1), 1)])]);
+}
+
+#[test]
+fn a_repeated_heartbeat_is_not_answered() {
+    let mut table = Table::open(opening(1, &[(1, None)]));
+    table.join(1, vec![]);
+    let grant = one_grant(&table.slots(1, 1));
+    table.heartbeat(1, vec![held(&grant)]);
+    table.heartbeats.insert(worker(1), 0);
+    table.later(3);
+    assert_eq!(table.heartbeat(1, vec![held(&grant)]), []);
 }
