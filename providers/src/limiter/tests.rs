@@ -131,6 +131,30 @@ fn too_many_pauses_the_endpoint_and_halves_its_rate_until_it_recovers() {
 }
 
 #[test]
+fn halvings_are_taken_back_one_after_the_other_however_long_nobody_looks() {
+    let twice = [Grant(0), TooMany(0, 0, 0), Grant(2000), TooMany(2000, 1, 0), Later(2000, Some(4000))];
+    let six = || (0..6).map(|_| Grant(40_000));
+    let mut rested: Vec<Step> = twice.into_iter().chain(six()).collect();
+    rested.push(Later(40_000, Some(1000)));
+    check(share(Some(60), None, None), 1, &rested);
+    check(
+        share(Some(60), None, None),
+        1,
+        &[
+            Grant(0),
+            TooMany(0, 0, 0),
+            Grant(2000),
+            TooMany(2000, 1, 0),
+            Grant(6000),
+            // 11 s at a quarter of the rate, and from now on half of it.
+            Grant(17_000),
+            Grant(17_000),
+            Later(17_000, Some(500)),
+        ],
+    );
+}
+
+#[test]
 fn without_a_rate_the_calls_in_flight_are_halved() {
     check(
         share(None, None, None),

@@ -34,6 +34,10 @@ fn check(exchanges: &[Exchange]) -> Vec<u8> {
     let transcript = write(&Redactor::default(), exchanges);
     let rebuilt = rebuild(&transcript).unwrap();
     assert_eq!(rebuilt.len(), exchanges.len());
+    let is_text = |bytes: &Bytes| std::str::from_utf8(bytes).is_ok();
+    if exchanges.iter().all(|exchange| is_text(&exchange.request) && is_text(&exchange.response)) {
+        assert!(!String::from_utf8_lossy(&transcript).contains("\"base64\":"), "text is kept as text");
+    }
     for (got, expected) in rebuilt.iter().zip(exchanges) {
         assert_eq!((&got.request, &got.response), (&expected.request, &expected.response));
         assert_eq!((got.status, &got.error, got.try_no), (expected.status, &expected.error, expected.try_no));
@@ -87,6 +91,7 @@ fn bytes_of_every_kind_come_back() {
         exchange([0xff, 0xfe, 1, 0], *b"plain"),
         exchange("text", ""),
     ]);
+    check(&[exchange("xä", ""), exchange("xĤ", ""), exchange("xĤĤ", "")]);
     // The second differs from the first inside a character, at the front and at the back.
     check(&[exchange("aä b", ""), exchange("aö b", ""), exchange("ö", ""), exchange("\u{f6}\u{e4}", "")]);
 }
