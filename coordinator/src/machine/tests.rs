@@ -1,3 +1,5 @@
+//! The tables of the run machine: what follows from which event.
+
 use super::*;
 use domain::id::AttemptNo;
 use domain::outcome::{Failure, Outcome};

@@ -1,3 +1,5 @@
+//! Every message survives the wire, and nonsense is refused by name.
+
 use super::*;
 use domain::id::TrialKey;
 use proptest::prelude::*;
