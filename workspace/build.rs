@@ -70,10 +70,17 @@ fn main() {
 /// A hash over everything the server is made of, so that two builds that cannot understand each other know it.
 fn sources_hash(here: &Path) -> String {
     let mut files = Vec::new();
-    for folder in ["src/ops", "src/server", "../domain/src"] {
+    for folder in ["src/ops", "src/server"] {
         collect(&here.join(folder), &mut files);
     }
-    for file in ["src/wire.rs", "src/clock.rs", "src/bin/och-toolserver.rs", "src/lib.rs", "Cargo.toml"] {
+    for file in [
+        "../domain/src/ops.rs",
+        "src/wire.rs",
+        "src/clock.rs",
+        "src/bin/och-toolserver.rs",
+        "src/lib.rs",
+        "Cargo.toml",
+    ] {
         files.push(here.join(file));
     }
     files.sort();

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "engine")]
 mod archive;
+#[cfg(feature = "engine")]
+mod changes;
 mod clock;
 #[cfg(feature = "engine")]
 mod contract;
@@ -28,13 +30,23 @@ mod wire;
 #[cfg(feature = "engine")]
 pub use archive::Archive;
 #[cfg(feature = "engine")]
+pub use changes::{Error as ChangesError, overlay, restore};
+#[cfg(feature = "engine")]
 pub use contract::{
     DEFAULT_IMAGE, Lost, OpenError, OpenSpec, Owner, Reaped, Sandboxes, Workspace, WorkspaceLimits,
 };
 #[cfg(feature = "engine")]
-pub use docker::{ConnectError, DEFAULT_HOST, DockerConfig, DockerSandboxes, EngineInfo, docker_available};
+pub use docker::{
+    ConnectError, DEFAULT_HOST, DockerConfig, DockerSandboxes, EngineInfo, docker_available, missing_images,
+};
 #[cfg(feature = "engine")]
 pub use fake::FakeSandboxes;
 #[cfg(feature = "engine")]
 pub use local::{Isolation, LocalConfig, LocalSandboxes};
 pub use server::tool_server_main;
+
+/// The patch of a workspace against its input.
+#[cfg(feature = "engine")]
+pub mod diff {
+    pub use crate::changes::{Error, unified};
+}

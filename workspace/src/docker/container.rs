@@ -141,7 +141,8 @@ pub(super) fn begin(spec: &OpenSpec) -> Request {
 fn body(shape: &Shape, network: &str, labels: HashMap<String, String>) -> ContainerCreateBody {
     let mib = |mib: u64| i64::try_from(mib.saturating_mul(1 << 20)).unwrap_or(i64::MAX);
     // Files in memory count as memory of the container: the room for them comes on top of what its processes may use.
-    let memory = mib(shape.memory_mib + shape.disk_mib + SMALL_MIB + SERVER_MIB);
+    let small_ones = 2 + shape.image.volumes.len() as u64;
+    let memory = mib(shape.memory_mib + shape.disk_mib + small_ones * SMALL_MIB + SERVER_MIB);
     let owned = format!("uid={USER_ID},gid={USER_ID}");
     let small = format!("rw,exec,nosuid,nodev,mode=1777,size={SMALL_MIB}m");
     let mut tmpfs: HashMap<String, String> =

@@ -8,6 +8,7 @@ mod events;
 mod importer;
 mod labels;
 mod pool;
+mod present;
 mod reaper;
 mod runnable;
 mod workspace;
@@ -16,6 +17,7 @@ use crate::archive::{self, Archive, PutError};
 use crate::contract::{DEFAULT_IMAGE, OpenError, OpenSpec, Reaped, Sandboxes, Workspace};
 use container::Container;
 pub(crate) use importer::Importer;
+pub use present::missing_images;
 
 use domain::id::Incarnation;
 use domain::{Fault, Retry};

@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::container::Container;
+use super::events::Death;
 use crate::contract::{Lost, Workspace};
 use crate::local::time_limit;
 use crate::server::EXIT_DEADLINE;
@@ -52,8 +53,12 @@ pub(super) async fn why(shared: &Shared, container: &Container, gone: &Gone) -> 
     let Some(death) = shared.events.death(container.id(), NEWS).await else {
         return Lost::engine(format!("{}; the engine says nothing of its container", gone.0));
     };
-    let complaint = container.complaint();
-    match (death.exit, death.signalled) {
+    judge(&death, &container.complaint(), gone)
+}
+
+/// Whose doing a container's end was. What ran inside answers for the deadline and for memory; all else is the engine's or a person's.
+fn judge(death: &Death, complaint: &str, gone: &Gone) -> Lost {
+    match (death.exit, &death.signalled) {
         (Some(code), _) if code == i64::from(EXIT_DEADLINE) => {
             Lost::own_doing("the container reached its own deadline")
         }
@@ -81,5 +86,30 @@ impl Workspace for DockerWorkspace {
             let _late = tokio::time::timeout(CLOSING, shared.retire(container)).await;
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(exit: Option<i64>, out_of_memory: bool, signalled: Option<&str>, counts: bool, says: &str) {
+        let death = Death { exit, out_of_memory, signalled: signalled.map(str::to_owned) };
+        let lost = judge(&death, "", &Gone("silence".to_owned()));
+        assert_eq!(lost.counts, counts, "{death:?}");
+        assert!(lost.reason.contains(says), "{death:?}: {lost}");
+    }
+
+    #[test]
+    fn only_what_ran_inside_counts() {
+        check(Some(137), true, None, true, "memory");
+        check(Some(98), false, None, true, "deadline");
+        check(Some(137), false, None, false, "code 137");
+        check(Some(137), false, Some("9"), false, "from outside");
+        check(Some(137), true, Some("9"), false, "from outside");
+        check(Some(0), false, None, false, "code 0");
+        check(Some(1), true, None, false, "code 1");
+        check(None, false, None, false, "silence");
     }
 }

@@ -1,11 +1,12 @@
 //! Listing: one directory, or all files below one in path order.
 
-use super::beneath::{Root, kind, open_regular, permissions, stat_at};
+use super::beneath::{Root, give_back, kind, open_regular, permissions, stat_at};
 use super::tree::{enter, names};
 use super::{refused, refused_io};
 use domain::ops::{Entry, EntryKind, OpError, Reply};
-use nix::fcntl::readlinkat;
-use nix::sys::stat::{FileStat, SFlag};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::fs::File;
@@ -71,8 +72,9 @@ pub(super) fn each_file(
     let top = root.open_dir(path)?;
     let mut complete = true;
     let left = sorted(&top).map_err(|errno| refused(path, errno))?;
-    let mut stack = vec![Level { fd: top, prefix: prefix_of(path), left }];
-    while let Some(level) = stack.last_mut() {
+    let mut stack = vec![Level { fd: top, prefix: prefix_of(path), left, reclose: None }];
+    while let Some(deepest) = stack.len().checked_sub(1) {
+        let level = &mut stack[deepest];
         let Some((name, stat)) = level.left.pop() else {
             stack.pop();
             continue;
@@ -87,20 +89,53 @@ pub(super) fn each_file(
         if skip_dirs.iter().any(|skip| skip.as_bytes() == name.as_bytes()) {
             continue;
         }
-        // A directory that closes itself to its owner, or vanished, hides its files; the caller learns that some are missing.
-        let inner = enter(&level.fd, &name).and_then(|fd| sorted(&fd).map(|left| (fd, left)));
-        match inner {
-            Ok((fd, left)) if stack.len() < MAX_DEPTH => stack.push(Level { fd, prefix: path + "/", left }),
-            _ => complete = false,
+        // What vanished in the meantime hides nothing; all else that cannot be entered does, and the caller learns of it.
+        if deepest + 1 >= MAX_DEPTH {
+            complete = false;
+            continue;
+        }
+        match open_level(&level.fd, &name, path + "/") {
+            Ok(inner) => stack.push(inner),
+            Err(Errno::ENOENT) => {}
+            Err(_) => complete = false,
         }
     }
     Ok(complete)
+}
+
+/// Opens a directory; one that is closed to its owner is opened up for as long as it is looked through, so that it hides nothing.
+fn open_level(above: &OwnedFd, name: &OsString, prefix: String) -> nix::Result<Level> {
+    let list = || {
+        let fd = enter(above, name)?;
+        sorted(&fd).map(|left| (fd, left))
+    };
+    let stat = stat_at(above, name)?;
+    let mode = permissions(&stat);
+    if mode & 0o500 == 0o500 {
+        let (fd, left) = list()?;
+        return Ok(Level { fd, prefix, left, reclose: None });
+    }
+    let path_only = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    give_back(&openat(above, name.as_os_str(), path_only, Mode::empty())?);
+    let (fd, left) = list()?;
+    Ok(Level { fd, prefix, left, reclose: Some(mode) })
 }
 
 struct Level {
     fd: OwnedFd,
     prefix: String,
     left: Vec<(OsString, FileStat)>,
+    /// The mode it had.
+    reclose: Option<u32>,
+}
+
+impl Drop for Level {
+    fn drop(&mut self) {
+        if let Some(mode) = self.reclose {
+            // It stays open to its owner: nothing is lost.
+            let _open = fchmod(&self.fd, Mode::from_bits_truncate(mode));
+        }
+    }
 }
 
 /// The entries of a directory in reverse path order: a directory sorts as if its name ended in `/`.

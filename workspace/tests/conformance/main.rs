@@ -2,6 +2,8 @@
 //! namespaces, and on the fake. A check that needs real processes leaves the fake out.
 
 mod bed;
+mod changes;
+mod engine;
 mod escapes;
 mod files;
 mod hostile;
