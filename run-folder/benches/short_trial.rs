@@ -1,7 +1,11 @@
 //! What the folder's part of a short mock trial costs: look, claim, one trace chunk, one transcript chunk, result, verdict.
 //!
 //! `cargo bench -p run-folder`; a directory to measure in may be given as argument, else the system's temporary one.
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints its figures, and stops where it cannot")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark prints its figures, and stops where it cannot"
+)]
 
 use bytes::Bytes;
 use domain::id::AttemptNo;

@@ -4,7 +4,8 @@
 use crate::error::Error as FolderError;
 use crate::folder::RunFolder;
 use crate::layout::Place;
-use crate::{local, once};
+use crate::local::{self, Directory, Io};
+use crate::once;
 use bytes::Bytes;
 use domain::id::RunId;
 use domain::{Fault, Retry};
@@ -12,7 +13,6 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{BackoffConfig, GetOptions, ObjectStore, RetryConfig};
@@ -22,6 +22,10 @@ use std::time::Duration;
 
 /// Reads in flight at a time.
 const READS: usize = 64;
+/// Threads for file work in a directory.
+const THREADS: usize = 2;
+/// Threads for file work that waits for the disk.
+const FLUSHING_THREADS: usize = 8;
 /// Files read by one blocking call.
 const BATCH: usize = 512;
 
@@ -109,7 +113,7 @@ struct Inner {
     durable: Arc<dyn ObjectStore>,
     prefix: Path,
     url: String,
-    directory: Option<PathBuf>,
+    directory: Option<(PathBuf, Io)>,
 }
 
 impl Store {
@@ -175,17 +179,23 @@ impl Store {
         if !directory.is_dir() {
             return Err(failed(std::io::ErrorKind::NotADirectory.into()));
         }
-        let open = || {
-            LocalFileSystem::new_with_prefix(&directory)
+        let open = |io: &Io, flush| {
+            Directory::new(&directory, io.clone(), flush)
                 .map_err(|source| Error::Configuration { url: directory.display().to_string(), source })
+        };
+        let io = Io::new(THREADS);
+        let plain: Arc<dyn ObjectStore> = Arc::new(open(&io, false)?);
+        let durable: Arc<dyn ObjectStore> = match durability {
+            Durability::Nothing => Arc::clone(&plain),
+            Durability::Decisions => Arc::new(open(&Io::new(FLUSHING_THREADS), true)?),
         };
         Ok(Self {
             inner: Arc::new(Inner {
-                plain: Arc::new(open()?),
-                durable: Arc::new(open()?.with_fsync(durability == Durability::Decisions)),
+                plain,
+                durable,
                 prefix: Path::default(),
                 url: directory.display().to_string(),
-                directory: Some(directory),
+                directory: Some((directory, io)),
             }),
         })
     }
@@ -230,7 +240,7 @@ impl Store {
     /// The directory it lies in, when it lies in one.
     #[must_use]
     pub fn local_path(&self) -> Option<&std::path::Path> {
-        self.inner.directory.as_deref()
+        self.inner.directory.as_ref().map(|(directory, _)| directory.as_path())
     }
 
     /// Proves that the store creates once, also when many race; see [`crate::probe`].
@@ -281,7 +291,7 @@ impl Store {
     /// The content of many objects, in order; `None` for those that do not exist.
     pub(crate) async fn read_many(&self, keys: Vec<String>) -> Result<Vec<Option<Bytes>>, FolderError> {
         let failed = |key: &str, source| FolderError::Read { key: key.to_owned(), source };
-        let Some(directory) = &self.inner.directory else {
+        let Some((directory, io)) = &self.inner.directory else {
             return futures::stream::iter(keys)
                 .map(|key| async move {
                     once::read(self.plain(), &self.path(&key)).await.map_err(|source| failed(&key, source))
@@ -293,7 +303,7 @@ impl Store {
         let mut found = Vec::with_capacity(keys.len());
         for batch in keys.chunks(BATCH) {
             let paths = batch.iter().map(|key| directory.join(key)).collect();
-            let read = local::read(paths).await;
+            let read = local::read(io, paths).await;
             found.extend(read.map_err(|source| failed(&batch[0], generic(source)))?);
         }
         Ok(found)
@@ -301,11 +311,11 @@ impl Store {
 
     /// Which of many objects exist, in order.
     async fn exist(&self, keys: Vec<String>) -> Result<Vec<bool>, FolderError> {
-        if let Some(directory) = &self.inner.directory {
+        if let Some((directory, io)) = &self.inner.directory {
             let paths = keys.iter().map(|key| directory.join(key)).collect();
             let failed =
                 |source| FolderError::List { prefix: self.url().to_owned(), source: generic(source) };
-            return local::exist(paths).await.map_err(failed);
+            return local::exist(io, paths).await.map_err(failed);
         }
         futures::stream::iter(keys)
             .map(|key| async move {
@@ -324,8 +334,8 @@ impl Store {
     /// The keys of all objects beneath a folder, relative to it, sorted.
     pub(crate) async fn list(&self, folder: &str) -> Result<Vec<String>, FolderError> {
         let failed = |source| FolderError::List { prefix: folder.to_owned(), source };
-        if let Some(directory) = &self.inner.directory {
-            return local::list(directory.join(folder)).await.map_err(|source| failed(generic(source)));
+        if let Some((directory, io)) = &self.inner.directory {
+            return local::list(io, directory.join(folder)).await.map_err(|source| failed(generic(source)));
         }
         let prefix = self.path(folder);
         let mut keys: Vec<String> = self
@@ -346,8 +356,10 @@ impl Store {
     /// The names of the folders directly in a folder, sorted.
     pub(crate) async fn folders(&self, folder: &str) -> Result<Vec<String>, FolderError> {
         let failed = |source| FolderError::List { prefix: folder.to_owned(), source };
-        if let Some(directory) = &self.inner.directory {
-            return local::folders(directory.join(folder)).await.map_err(|source| failed(generic(source)));
+        if let Some((directory, io)) = &self.inner.directory {
+            return local::folders(io, directory.join(folder))
+                .await
+                .map_err(|source| failed(generic(source)));
         }
         let prefix = self.path(folder);
         let listed = self.plain().list_with_delimiter(Some(&prefix)).await.map_err(failed)?;

@@ -1,4 +1,5 @@
 //! Every record ever committed can be read, and today's records look like the newest of them.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
 
 use bytes::Bytes;
 use domain::id::{AttemptNo, RunId};

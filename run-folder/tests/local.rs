@@ -1,4 +1,5 @@
 //! Runs in a directory: hostile surroundings, several processes, killed writers, many verdicts, little to write.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
 
 use bytes::Bytes;
 use domain::id::AttemptNo;

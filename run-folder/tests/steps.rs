@@ -1,6 +1,7 @@
 //! Every step of an attempt fails, and every step happens twice; whatever happens, the folder ends right. The invariants are read
 //! from the folder alone: V1 (a verdict never changes), V2 (it rests on a result), A1 (one writer for each attempt), A2 (an attempt
 //! with a result is never re-rolled).
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
 
 use bytes::Bytes;
 use domain::Retry;

@@ -1,6 +1,7 @@
-//! Reading a store that is a directory: one blocking call for many files instead of one for each, and blind to whatever a person or
-//! a killed writer left lying there. Writing goes through `object_store` alone.
+//! Reading: one blocking call for many files instead of one for each, and blind to whatever a person or
+//! a killed writer left lying there.
 
+use super::Io;
 use bytes::Bytes;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,8 +10,8 @@ use std::path::{Path, PathBuf};
 const MAX_DEPTH: usize = 12;
 
 /// The keys of all files beneath `folder`, relative to it, sorted. No folder, no keys.
-pub(crate) async fn list(folder: PathBuf) -> io::Result<Vec<String>> {
-    blocking(move || {
+pub(crate) async fn list(io: &Io, folder: PathBuf) -> io::Result<Vec<String>> {
+    io.run(move || {
         let mut keys = Vec::new();
         walk(&folder, "", &mut keys, MAX_DEPTH)?;
         keys.sort_unstable();
@@ -20,8 +21,8 @@ pub(crate) async fn list(folder: PathBuf) -> io::Result<Vec<String>> {
 }
 
 /// The names of all folders directly in `folder`, sorted.
-pub(crate) async fn folders(folder: PathBuf) -> io::Result<Vec<String>> {
-    blocking(move || {
+pub(crate) async fn folders(io: &Io, folder: PathBuf) -> io::Result<Vec<String>> {
+    io.run(move || {
         let mut names = Vec::new();
         for_entries(&folder, |name, is_folder| {
             if is_folder {
@@ -36,8 +37,8 @@ pub(crate) async fn folders(folder: PathBuf) -> io::Result<Vec<String>> {
 }
 
 /// The content of many files; `None` for those that do not exist.
-pub(crate) async fn read(paths: Vec<PathBuf>) -> io::Result<Vec<Option<Bytes>>> {
-    blocking(move || {
+pub(crate) async fn read(io: &Io, paths: Vec<PathBuf>) -> io::Result<Vec<Option<Bytes>>> {
+    io.run(move || {
         paths
             .iter()
             .map(|path| match std::fs::read(path) {
@@ -51,12 +52,8 @@ pub(crate) async fn read(paths: Vec<PathBuf>) -> io::Result<Vec<Option<Bytes>>> 
 }
 
 /// Which of many files exist.
-pub(crate) async fn exist(paths: Vec<PathBuf>) -> io::Result<Vec<bool>> {
-    blocking(move || Ok(paths.iter().map(|path| path.is_file()).collect())).await
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+pub(crate) async fn exist(io: &Io, paths: Vec<PathBuf>) -> io::Result<Vec<bool>> {
+    io.run(move || Ok(paths.iter().map(|path| path.is_file()).collect())).await
 }
 
 fn walk(folder: &Path, prefix: &str, keys: &mut Vec<String>, depth: usize) -> io::Result<()> {
