@@ -142,6 +142,14 @@ pub(crate) async fn check_fence(folder: RunFolder, epoch: Epoch) -> Event {
     })
 }
 
+/// Whether somebody wants the run to stop. A store that does not answer is asked again with the next fence.
+pub(crate) async fn look_for_cancel(folder: RunFolder) -> Event {
+    Event::CancelLooked(folder.cancelled().await.unwrap_or_else(|error| {
+        tracing::debug!(run = %folder.id(), %error, "cannot look for cancel.json");
+        None
+    }))
+}
+
 /// Closes the run, or says which verdicts are not there.
 pub(crate) async fn seal(folder: RunFolder) -> Event {
     let error = match folder.seal().await {

@@ -274,7 +274,8 @@ impl RunMachine {
             Event::Looked { round, found } => self.looked(now, round, found, &mut effects),
             Event::FenceChecked(fence) => self.fence(now, fence, &mut effects),
             Event::Concluded { trial, verdict } => self.concluded(now, trial, verdict, &mut effects),
-            Event::Cancel { reason } => self.cancel(reason, &mut effects),
+            Event::Cancel { reason } | Event::CancelLooked(Some(reason)) => self.cancel(reason, &mut effects),
+            Event::CancelLooked(None) => {}
             Event::Sealed => self.sealed(&mut effects),
             Event::SealFailed { text, missing } => self.seal_failed(now, text, &missing, &mut effects),
             Event::Tick => self.tick(now, &mut effects),

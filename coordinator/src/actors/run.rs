@@ -132,6 +132,8 @@ impl Run {
                     if let State::Open { machine, .. } = &self.state {
                         let check = folder::check_fence(self.folder.clone(), machine.epoch());
                         context.pipe(async { Told(check.await) });
+                        let look = folder::look_for_cancel(self.folder.clone());
+                        context.pipe(async { Told(look.await) });
                     }
                 }
                 Effect::Conclude { trial, key, why, text } => {

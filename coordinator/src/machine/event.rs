@@ -89,6 +89,8 @@ pub enum Event {
         /// Its verdict, or why there is none yet.
         verdict: Result<Conclusion, String>,
     },
+    /// What stands in `cancel.json`, looked at together with the fence: anybody may write it, also without a coordinator.
+    CancelLooked(Option<String>),
     /// Somebody cancelled the run; `cancel.json` exists.
     Cancel {
         /// Why.
