@@ -76,6 +76,7 @@ pub enum Change {
         /// The file.
         path: String,
         /// Its whole content.
+        #[serde(with = "raw")]
         bytes: Vec<u8>,
         /// Permission bits; `None` keeps those of an existing file, else 0644.
         mode: Option<u32>,
@@ -157,8 +158,10 @@ pub struct ExecOutput {
     /// How it ended.
     pub end: ExecEnd,
     /// Its standard output within the cap, raw bytes.
+    #[serde(with = "raw")]
     pub stdout: Vec<u8>,
     /// Its standard error within the cap, raw bytes.
+    #[serde(with = "raw")]
     pub stderr: Vec<u8>,
     /// Bytes of stdout dropped from the middle.
     pub stdout_dropped: u64,
@@ -210,6 +213,7 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileContent {
     /// The bytes read.
+    #[serde(with = "raw")]
     pub bytes: Vec<u8>,
     /// The whole file's size.
     pub total_bytes: u64,
@@ -282,4 +286,66 @@ pub enum OpError {
         /// The system's words.
         why: String,
     },
+}
+
+/// Bytes as one piece: serde takes a `Vec<u8>` for a list of numbers and walks it one by one, which for contents is the larger part of
+/// the cost of a call.
+pub mod raw {
+    use serde::de::{Error, SeqAccess, Visitor};
+    use serde::{Deserializer, Serializer};
+    use std::fmt;
+
+    /// Writes bytes as one piece.
+    ///
+    /// # Errors
+    /// Those of the format.
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    /// Reads bytes from one piece, or from a list of numbers in formats that know no bytes.
+    ///
+    /// # Errors
+    /// Those of the format.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        deserializer.deserialize_byte_buf(Bytes)
+    }
+
+    struct Bytes;
+
+    impl<'de> Visitor<'de> for Bytes {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("bytes")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+
+        fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+            Ok(bytes)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<u8>, A::Error> {
+            let mut bytes = Vec::new();
+            while let Some(byte) = list.next_element()? {
+                bytes.push(byte);
+            }
+            Ok(bytes)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contents_survive_formats_with_and_without_bytes() {
+        let change = Change::Write { path: "a".to_owned(), bytes: vec![0, 255, 10], mode: None };
+        let json = serde_json::to_string(&change).unwrap();
+        assert_eq!(serde_json::from_str::<Change>(&json).unwrap(), change);
+    }
 }
