@@ -75,6 +75,8 @@ fn sources_hash(here: &Path) -> String {
     }
     for file in [
         "../domain/src/ops.rs",
+        "src/ops.rs",
+        "src/server.rs",
         "src/wire.rs",
         "src/clock.rs",
         "src/bin/och-toolserver.rs",

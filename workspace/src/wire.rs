@@ -105,6 +105,7 @@ pub(crate) enum NodeKind {
         /// Permission bits.
         mode: u32,
         /// Content, or a piece of it.
+        #[serde(with = "domain::ops::raw")]
         bytes: Vec<u8>,
         /// Whether this goes behind what earlier pieces wrote.
         append: bool,

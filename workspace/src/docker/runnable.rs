@@ -10,7 +10,8 @@ use crate::wire::BUILD;
 use bollard::errors::Error;
 use bollard::models::{ContainerConfig, ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{
-    CommitContainerOptionsBuilder, CreateContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+    CommitContainerOptionsBuilder, CreateContainerOptionsBuilder, ListImagesOptionsBuilder,
+    RemoveImageOptions, UploadToContainerOptionsBuilder,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -127,6 +128,28 @@ fn layer() -> std::io::Result<Vec<u8>> {
     header.set_size(helper::BYTES.len() as u64);
     tar.append_data(&mut header, SERVER.trim_start_matches('/'), helper::BYTES)?;
     tar.into_inner()
+}
+
+/// Removes images with a server of another build; one in use stays. Answers their names.
+pub(super) async fn remove_old(engine: &Engine) -> Result<Vec<String>, OpenError> {
+    let filters = HashMap::from([("label", vec![SERVER_LABEL.to_owned()])]);
+    let options = ListImagesOptionsBuilder::new().filters(&filters).build();
+    let listing = engine.docker().list_images(Some(options));
+    let found = engine.call(Call::Ask, "list images", listing).await?;
+    let mut removed = Vec::new();
+    for image in found {
+        if image.labels.get(SERVER_LABEL).is_some_and(|build| build == BUILD) {
+            continue;
+        }
+        // One that lost its name to a newer one is known by its id alone.
+        let name = image.repo_tags.into_iter().next().unwrap_or(image.id);
+        let removing = engine.docker().remove_image(&name, None::<RemoveImageOptions>, None);
+        match engine.call(Call::Image, "remove an image", removing).await {
+            Ok(_) => removed.push(name),
+            Err(error) => tracing::debug!(image = %name, %error, "an old image stays"),
+        }
+    }
+    Ok(removed)
 }
 
 /// An image's id and volumes; `None` when the engine has no such image.

@@ -90,10 +90,10 @@ pub(super) fn inside(text: &str, kind: &str) -> Result<()> {
     let mut confined =
         Confined { own_processes: true, own_files: true, own_network: !setup.network, ..Confined::default() };
     root::build(&setup, if as_root { INNER_ID } else { 0 })?;
-    if !setup.network {
-        if let Err(error) = loopback::up() {
-            confined.troubles.push(format!("loopback stays down: {error}"));
-        }
+    if !setup.network
+        && let Err(error) = loopback::up()
+    {
+        confined.troubles.push(format!("loopback stays down: {error}"));
     }
     if as_root {
         become_unprivileged()?;

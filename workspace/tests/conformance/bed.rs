@@ -275,7 +275,8 @@ pub(crate) mod docker {
 
     /// Where the tests' engine listens.
     pub(crate) fn host() -> String {
-        std::env::var_os("DOCKER_HOST").map_or(DEFAULT_HOST.to_owned(), |host| host.into_string().unwrap())
+        std::env::var_os("DOCKER_HOST")
+            .map_or_else(|| DEFAULT_HOST.to_owned(), |host| host.into_string().unwrap())
     }
 
     pub(crate) fn config(warm: usize) -> DockerConfig {

@@ -210,6 +210,51 @@ async fn an_empty_image_with_volumes_serves_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_case_may_ask_for_a_network() {
+    crate::bed::run("docker", async |bed: &mut Bed| {
+        bed.reopen(|spec| spec.network = domain::suite::Network::Full).await;
+        assert!(bed.ok("cat /proc/net/dev").await.contains("eth0"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_opening_that_is_cut_off_leaves_no_container() {
+    let bed = Bed::make("docker").await;
+    let sandboxes = docker::sandboxes(0).await;
+    for millis in [1, 20, 60, 120, 200] {
+        let opening = sandboxes.open(bed.spec.clone());
+        // Whether it came to an end in time is of no interest.
+        let _cut = tokio::time::timeout(Duration::from_millis(millis), opening).await;
+    }
+    sandboxes.shutdown().await;
+    until("only the bed's own is left", || own_containers().len() == 1).await;
+    bed.workspace.close().await;
+    bed.sandboxes.shutdown().await;
+    assert_eq!(own_containers(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_prepared_images_are_removed() {
+    let host = docker::host();
+    let name = format!("och/run:test-{}", std::process::id());
+    docker::ready().await;
+    let mut build = Command::new("docker")
+        .args(["-H", &host, "import", "-c", "LABEL och.server=another", "-", &name])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut build.stdin.take().unwrap(), &[0; 1024]).unwrap();
+    assert!(build.wait().unwrap().success());
+    let sandboxes = docker::sandboxes(0).await;
+    let removed = sandboxes.remove_old_images().await.unwrap();
+    assert!(removed.contains(&name), "{removed:?}");
+    assert_eq!(engine(&host, &["image", "ls", "-q", &name]), "");
+    sandboxes.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broken_input_is_told_and_leaves_no_container() {
     crate::bed::run("docker", async |bed: &mut Bed| {
         let path = bed.spec.input.clone().unwrap();
@@ -257,7 +302,9 @@ impl OwnEngine {
     fn spawn(folder: &std::path::Path) -> Child {
         let at = |name: &str| folder.join(name).display().to_string();
         let log = std::fs::File::options().create(true).append(true).open(at("log")).unwrap();
-        Command::new("dockerd")
+        // In a network of its own: an engine without a bridge would take away the one of the machine's own engine.
+        Command::new("unshare")
+            .args(["--net", "dockerd"])
             .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap()))
             .args(["--host", &format!("unix://{}", at("engine.sock")), "--data-root", &at("data")])
             .args(["--exec-root", &at("exec"), "--pidfile", &at("pid")])

@@ -1,6 +1,12 @@
 //! One suite for every kind of workspace: what a worker relies on, checked on containers, on local sandboxes with and without
 //! namespaces, and on the fake. A check that needs real processes leaves the fake out.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, reads its own environment, and speaks to the test that started it"
+)]
+
 mod bed;
 mod changes;
 mod engine;

@@ -28,6 +28,7 @@ use pool::{Pool, Shape};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use workspace::DockerWorkspace;
 
@@ -159,7 +160,21 @@ impl DockerSandboxes {
         Ok(Self { shared: Arc::new(shared) })
     }
 
+    /// Opens in a task of its own: whoever asked may be cancelled at any moment, and a container half made must not be forgotten.
     async fn open(&self, spec: OpenSpec) -> Result<Box<dyn Workspace>, OpenError> {
+        let (answer, opened) = oneshot::channel();
+        let this = self.clone();
+        self.shared.tasks.spawn(async move {
+            if let Err(Ok(unwanted)) = answer.send(this.open_now(spec).await) {
+                unwanted.close().await;
+            }
+        });
+        let ended =
+            |_| OpenError::Engine { doing: "open a workspace", why: "the opening was cut off".to_owned() };
+        opened.await.map_err(ended)?
+    }
+
+    async fn open_now(&self, spec: OpenSpec) -> Result<Box<dyn Workspace>, OpenError> {
         let shared = &self.shared;
         let name = spec.image.as_deref().unwrap_or(DEFAULT_IMAGE);
         let image = shared.images.runnable(&shared.engine, &shared.identity, name).await?;
@@ -178,6 +193,14 @@ impl DockerSandboxes {
                 Err(error)
             }
         }
+    }
+
+    /// Removes images that were prepared for other builds of och. Answers their names.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn remove_old_images(&self) -> Result<Vec<String>, OpenError> {
+        runnable::remove_old(&self.shared.engine).await
     }
 
     /// A container made ahead that still answers.
