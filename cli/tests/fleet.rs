@@ -4,42 +4,14 @@
 
 mod support;
 
+use run_folder::testing::{S3Server, violations};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
-use support::{Running, Scratch, claims, repository_file, results, verdicts, wait_until};
+use support::{Running, Scratch, claims, results, verdicts, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(240);
-
-/// A command that serves until its stdin closes and says its address on the first line.
-struct Server {
-    child: Child,
-    url: String,
-}
-
-impl Server {
-    fn s3() -> Self {
-        let mut child = Command::new("sh")
-            .args([&repository_file("run-folder/scripts/s3-server.sh"), "serve", "moto"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("http://127.0.0.1:"), "the S3 server did not start: `{line}`");
-        Self { child, url: line.trim().to_owned() }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        drop(self.child.wait());
-    }
-}
 
 /// Starts `och coordinator` and reads its address.
 fn coordinator(scratch: &Scratch, environment: &[(&str, &str)], more: &[&str]) -> (Running, String) {
@@ -79,28 +51,16 @@ fn suite(scratch: &Scratch) {
     );
 }
 
-/// A run folder in a bucket, read back through `och` itself.
-fn status(scratch: &Scratch, environment: &[(&str, &str)], store: &str) -> Value {
-    let mut command = scratch.och(&["status", "--store", store, "--json"]);
-    let output = command.envs(environment.iter().copied()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
 #[test]
 fn three_workers_share_200_trials_in_a_bucket_while_one_is_killed_and_one_drained() {
     let scratch = Scratch::new();
     suite(&scratch);
-    let s3 = Server::s3();
-    let store = "s3://och-test/fleet";
-    let environment = [
-        ("AWS_ENDPOINT_URL", s3.url.as_str()),
-        ("AWS_ALLOW_HTTP", "true"),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test-secret-key"),
-        ("AWS_REGION", "us-east-1"),
-    ];
-    let (_coordinator, url) = coordinator(&scratch, &environment, &["--store", store]);
+    let s3 = S3Server::moto();
+    let store = s3.url("fleet");
+    let variables = s3.environment();
+    let environment: Vec<(&str, &str)> =
+        variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let (_coordinator, url) = coordinator(&scratch, &environment, &["--store", &store]);
     let reach = ["--coordinator", url.as_str()];
     let first = worker(&scratch, "first", &environment, &reach);
     let second = worker(&scratch, "second", &environment, &reach);
@@ -119,19 +79,19 @@ fn three_workers_share_200_trials_in_a_bucket_while_one_is_killed_and_one_draine
         "--context-chars",
         "0",
         "--store",
-        store,
+        &store,
         "--coordinator",
         url.as_str(),
         "--run-id",
         "fleet",
         "--json",
     ]);
-    client.envs(environment).stdout(Stdio::piped()).stderr(log(&scratch, "client"));
+    client.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(log(&scratch, "client"));
     let mut client = Running::of(client.spawn().unwrap());
-    let decided = || {
-        let listed = status(&scratch, &environment, store);
-        listed.as_array().and_then(|runs| runs.first()).and_then(|run| run["decided"].as_u64()).unwrap_or(0)
-    };
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let folder = s3.store("fleet").run(&"fleet".parse().unwrap());
+    let decided = || runtime.block_on(folder.decided()).map_or(0, |trials| trials.len());
     wait_until("a quarter of the trials", LIMIT, || decided() >= 50);
     assert!(decided() < 200, "the kill came too late to show anything");
     first.kill();
@@ -146,36 +106,17 @@ fn three_workers_share_200_trials_in_a_bucket_while_one_is_killed_and_one_draine
     assert_eq!(manifest["columns"][0]["passed"], 200, "{manifest}");
 
     // The folder itself: exactly 200 verdicts, and no trial tried twice beyond those in flight on the killed worker.
-    let copy = scratch.path().join("copy");
-    bucket_to_directory(&s3.url, "och-test", "fleet/fleet/", &copy);
-    assert_eq!(verdicts(&copy).len(), 200);
-    assert_eq!(results(&copy).len(), 200, "no result is paid for twice");
-    let begun = claims(&copy).len();
+    let verdicts = runtime.block_on(folder.verdicts()).unwrap();
+    assert_eq!(verdicts.len(), 200);
+    let (mut begun, mut paid) = (0, 0);
+    for trial in verdicts.keys() {
+        let attempts = runtime.block_on(folder.attempts(trial)).unwrap();
+        begun += attempts.len();
+        paid += attempts.iter().filter(|attempt| attempt.result.is_some()).count();
+    }
+    assert_eq!(paid, 200, "no result is paid for twice");
     assert!((200..=204).contains(&begun), "{begun} attempts for 200 trials; the killed worker had 4 slots");
-}
-
-/// Copies what lies below a prefix into a directory, by plain HTTP, so that the check does not rest on our own reader.
-fn bucket_to_directory(url: &str, bucket: &str, prefix: &str, into: &PathBuf) {
-    let script = r#"
-import sys, os, urllib.request as u, urllib.parse as p, xml.etree.ElementTree as x
-url, bucket, prefix, into = sys.argv[1:]
-token, count = None, 0
-while True:
-    query = {"list-type": "2", "prefix": prefix}
-    if token: query["continuation-token"] = token
-    tree = x.fromstring(u.urlopen(f"{url}/{bucket}?{p.urlencode(query)}", timeout=60).read())
-    ns = tree.tag.split("}")[0] + "}"
-    for key in tree.iter(ns + "Key"):
-        path = os.path.join(into, key.text[len(prefix):])
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        open(path, "wb").write(u.urlopen(f"{url}/{bucket}/{p.quote(key.text)}", timeout=60).read())
-        count += 1
-    token = tree.findtext(ns + "NextContinuationToken")
-    if not token: break
-assert count, "nothing below the prefix"
-"#;
-    let done = Command::new("python3").args(["-c", script, url, bucket, prefix]).arg(into).status().unwrap();
-    assert!(done.success());
+    assert_eq!(runtime.block_on(violations(&folder)).unwrap(), Vec::<String>::new());
 }
 
 #[test]

@@ -41,9 +41,9 @@ const FOREIGN: [(&str, &[&str]); 8] = [
     ("kameo", &["coordinator", "worker"]),
     ("tonic", &["proto", "coordinator", "worker", "cli"]),
     ("prost", &["proto", "coordinator", "worker", "cli"]),
-    ("object_store", &["run-folder", "coordinator", "worker", "cli"]),
+    ("object_store", &["run-folder"]),
     ("bollard", &["workspace"]),
-    ("reqwest", &["providers"]),
+    ("reqwest", &["providers", "run-folder"]),
     ("clap", &["cli", "coordinator", "worker", "xtask"]),
     ("tokio", &["proto", "run-folder", "providers", "workspace", "coordinator", "worker", "cli"]),
 ];
