@@ -15,19 +15,29 @@ need_command docker docker.io
 need_command dockerd docker.io
 finish_needs
 
-# Engine and images. An engine that was not running before is stopped again at the end.
-if ! docker info >/dev/null 2>&1; then
-    pid_file=$(mktemp)
-    sh workspace/scripts/docker-up.sh "$pid_file"
-    trap 'stop_engine "$pid_file"' EXIT INT TERM
+# Built first: the default image is made by `och` itself.
+if command -v cargo-nextest >/dev/null 2>&1; then
+    cargo nextest run --workspace --locked --no-run
 else
-    sh workspace/scripts/docker-up.sh
+    echo "cargo-nextest is not installed; running the same tests with cargo test" >&2
+    cargo test --workspace --locked --lib --bins --tests --no-run
 fi
+
+# Engine and images. An engine that was not running before is stopped again at the end.
+OCH=$(pwd)/${CARGO_TARGET_DIR:-target}/debug/och
+case ${CARGO_TARGET_DIR:-} in /*) OCH=$CARGO_TARGET_DIR/debug/och ;; esac
+export OCH
+if ! docker info >/dev/null 2>&1; then
+    OCH_DOCKER_PID_FILE=$(mktemp -u)
+    export OCH_DOCKER_PID_FILE
+    trap 'stop_engine "$OCH_DOCKER_PID_FILE"' EXIT
+    trap 'exit 1' INT TERM
+fi
+sh workspace/scripts/docker-up.sh --base
 
 if command -v cargo-nextest >/dev/null 2>&1; then
     cargo nextest run --workspace --locked --no-fail-fast "$@"
 else
-    echo "cargo-nextest is not installed; running the same tests with cargo test" >&2
-    cargo test --workspace --locked --no-fail-fast --lib --bins --tests --examples "$@"
+    cargo test --workspace --locked --no-fail-fast --lib --bins --tests "$@"
 fi
 cargo test --workspace --locked --doc

@@ -12,7 +12,9 @@ const LIMIT: Duration = Duration::from_secs(300);
 
 /// The engine and the default image; the script starts and builds what is missing, or says why it cannot.
 fn engine() {
-    let done = Command::new("sh").arg(repository_file("workspace/scripts/docker-up.sh")).output().unwrap();
+    let script = repository_file("workspace/scripts/docker-up.sh");
+    let done =
+        Command::new("sh").args([&script, "--base"]).env("OCH", env!("CARGO_BIN_EXE_och")).output().unwrap();
     assert!(done.status.success(), "docker-up.sh: {}", String::from_utf8_lossy(&done.stderr));
 }
 

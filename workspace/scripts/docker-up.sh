@@ -45,7 +45,8 @@ start() {
     [ -z "${DOCKER_HOST:-}" ] || fail "the engine at $DOCKER_HOST does not answer"
     [ "$(id -u)" = 0 ] || fail "no engine answers, and only root can start one"
     say "starting dockerd, log in $log"
-    PATH=$PATH:/usr/sbin:/sbin setsid nohup dockerd --pidfile "$pid_file" >"$log" 2>&1 </dev/null &
+    # The lock is ours alone: an engine that inherited it would hold it for its whole life.
+    PATH=$PATH:/usr/sbin:/sbin setsid nohup dockerd --pidfile "$pid_file" >"$log" 2>&1 </dev/null 9>&- &
     tries=0
     until answers; do
         tries=$((tries + 1))
