@@ -1,3 +1,5 @@
+//! Tests of `anthropic`.
+
 use super::*;
 use crate::dialect::read_portions;
 use crate::openai::tests::sample_messages;

@@ -1,3 +1,5 @@
+//! Tests of `endpoints`.
+
 use super::*;
 use domain::chat::{CallContext, Message, ModelRequest};
 use domain::id::AttemptNo;

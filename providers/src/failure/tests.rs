@@ -1,3 +1,5 @@
+//! Tests of `failure`.
+
 use super::*;
 use serde_json::json;
 

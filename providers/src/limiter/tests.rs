@@ -1,3 +1,5 @@
+//! Tests of `limiter`.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Tests of `mock`.
+
 use super::*;
 use domain::id::AttemptNo;
 use domain::id::PresetName;

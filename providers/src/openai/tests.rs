@@ -1,3 +1,5 @@
+//! Tests of `openai`.
+
 use super::*;
 use crate::dialect::read_portions;
 use domain::chat::{Message, ToolCall};

@@ -1,3 +1,5 @@
+//! Tests of `scripted`.
+
 use super::*;
 use crate::Endpoints;
 use domain::chat::StopReason;

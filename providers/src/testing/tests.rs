@@ -1,3 +1,5 @@
+//! Tests of `testing`.
+
 use super::*;
 use serde_json::json;
 

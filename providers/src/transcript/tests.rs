@@ -1,3 +1,5 @@
+//! Tests of `transcript`.
+
 use super::*;
 use proptest::prelude::*;
 
