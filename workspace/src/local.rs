@@ -157,6 +157,7 @@ fn describe(confined: &Confined) -> Vec<String> {
         say(
             "commands see other processes; those that detach themselves are found and ended, their number is NOT limited",
         );
+        say("a command may end its own tool server: the attempt is lost then, and what it started may go on");
     }
     if !confined.own_user {
         if !confined.own_processes && confined.landlock == Landlock::None {

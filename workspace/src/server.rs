@@ -15,7 +15,7 @@ use std::io::{BufReader, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 /// Exit code of a server that reached its deadline.
@@ -99,8 +99,12 @@ fn serve(place: Place, confined: Confined, idle: Duration) -> std::io::Result<()
     nix::sys::prctl::set_dumpable(false)?;
     let root = Root::open(&place.root)?;
     let processes = Processes::new(place.tree)?;
-    let life =
-        Arc::new(Life { tree: place.tree, deadline: Mutex::new(now() + idle), changed: Condvar::new() });
+    let life = Arc::new(Life {
+        tree: place.tree,
+        deadline: Mutex::new(now() + idle),
+        changed: Condvar::new(),
+        speaking: Mutex::default(),
+    });
     let mut ops = Ops::new(root, processes, place.env);
 
     let watch = Arc::clone(&life);
@@ -149,6 +153,7 @@ fn answer_all(
                 frame(&Answer::Reply(Reply::Refused(OpError::Io { path: ".".to_owned(), why })))?
             }
         };
+        let _speaking = life.speaking.lock().unwrap_or_else(PoisonError::into_inner);
         out.write_all(&bytes)?;
         out.flush()?;
     }
@@ -161,6 +166,8 @@ struct Life {
     tree: Tree,
     deadline: Mutex<Instant>,
     changed: Condvar,
+    /// Held while an answer is written; for good once the end has begun, so that a command killed by it is not told as one that ended.
+    speaking: Mutex<()>,
 }
 
 impl Life {
@@ -184,6 +191,18 @@ impl Life {
         }
     }
 
+    /// Waits for an answer that is being written, but not for a worker that does not read it.
+    fn silence(&self) -> Option<MutexGuard<'_, ()>> {
+        for _ in 0..100 {
+            match self.speaking.try_lock() {
+                Ok(silence) => return Some(silence),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+        None
+    }
+
     /// Ends this process. As the first of a namespace it takes all others with it; else they are ended before.
     #[expect(
         clippy::disallowed_methods,
@@ -191,7 +210,9 @@ impl Life {
     )]
     fn end(&self, code: i32) {
         if self.tree == Tree::Descendants {
+            let _silence = self.silence();
             confine::end_descendants();
+            std::process::exit(code);
         }
         std::process::exit(code);
     }

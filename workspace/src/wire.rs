@@ -130,7 +130,7 @@ pub(crate) struct Confine {
     pub(crate) tmp: Vec<u8>,
     /// Directories outside the system's that commands may read.
     pub(crate) readable: Vec<Vec<u8>>,
-    /// Links to make in a directory at the end of `PATH`: name and target.
+    /// Isolated: links to make in a directory at the end of `PATH`, name and target.
     pub(crate) shims: Vec<(Vec<u8>, Vec<u8>)>,
     /// Bytes of memory of each process.
     pub(crate) memory_bytes: u64,

@@ -80,6 +80,8 @@ impl Folders {
         if lock.is_some() {
             // What resists is found by the next reaper.
             let _left = remove(&self.inner.own);
+            // Refused while other workers have folders in it.
+            let _used = std::fs::remove_dir(&self.inner.base);
         }
     }
 

@@ -121,11 +121,6 @@ fn plain(setup: &Confine) -> Result<u8> {
     let root = PathBuf::from(OsStr::from_bytes(&setup.root));
     let tmp = PathBuf::from(OsStr::from_bytes(&setup.tmp));
     let mut confined = Confined::default();
-    let shims = tmp.join(".bin");
-    std::fs::create_dir_all(&shims)?;
-    for (name, target) in &setup.shims {
-        std::os::unix::fs::symlink(OsStr::from_bytes(target), shims.join(OsStr::from_bytes(name)))?;
-    }
     if getuid().is_root() {
         let (uid, gid) = (Some(Uid::from_raw(INNER_ID)), Some(Gid::from_raw(INNER_ID)));
         let given = chown(&root, uid, gid).and_then(|()| chown(&tmp, uid, gid)).map_err(Error::from);
@@ -135,6 +130,7 @@ fn plain(setup: &Confine) -> Result<u8> {
         }
     }
     prctl::set_child_subreaper(true)?;
+    let path = reachable_path(&tmp)?;
     let mut readable: Vec<PathBuf> = root::SYSTEM_DIRS.iter().map(|name| Path::new("/").join(name)).collect();
     readable
         .extend(root::etc_entries(Path::new("/etc")).into_iter().map(|name| Path::new("/etc").join(name)));
@@ -146,7 +142,7 @@ fn plain(setup: &Confine) -> Result<u8> {
     confined.tcp_refused = !setup.network && confined.landlock != Landlock::None && tcp_is_refused();
     limit(setup, false)?;
     let mut env = standard_env(&root.to_string_lossy(), &tmp.to_string_lossy());
-    env.insert("PATH".to_owned(), path_with(&shims.to_string_lossy()));
+    env.insert("PATH".to_owned(), path);
     serve(Place { root, tree: Tree::Descendants, env }, confined, IDLE)?;
     Ok(0)
 }
@@ -230,14 +226,29 @@ fn limit(setup: &Confine, own_count: bool) -> Result<()> {
     Ok(())
 }
 
+/// The worker's `PATH` with one directory more.
 fn path_with(shims: &str) -> String {
-    let own = std::env::vars_os()
-        .find(|(key, _)| key == "PATH")
-        .map(|(_, value)| value.to_string_lossy().into_owned());
-    match own {
-        Some(path) if !path.is_empty() => format!("{path}:{shims}"),
-        _ => format!("/usr/local/bin:/usr/bin:/bin:{shims}"),
+    let own = own_path();
+    if own.is_empty() { format!("/usr/local/bin:/usr/bin:/bin:{shims}") } else { format!("{own}:{shims}") }
+}
+
+fn own_path() -> String {
+    let own = std::env::vars_os().find(|(key, _)| key == "PATH");
+    own.map(|(_, value)| value.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The directories of the worker's `PATH` that the user of now can enter, which need not be all; with a `python` where only `python3` is.
+fn reachable_path(tmp: &Path) -> Result<String> {
+    let shims = tmp.join(".bin");
+    std::fs::create_dir(&shims)?;
+    let own = own_path();
+    let mut dirs: Vec<PathBuf> = std::env::split_paths(&own).filter(|dir| dir.is_dir()).collect();
+    let program = |name: &str| dirs.iter().map(|dir| dir.join(name)).find(|path| path.exists());
+    if let (None, Some(python3)) = (program("python"), program("python3")) {
+        std::os::unix::fs::symlink(python3, shims.join("python"))?;
     }
+    dirs.push(shims);
+    Ok(std::env::join_paths(dirs).map_err(Error::other)?.to_string_lossy().into_owned())
 }
 
 pub(super) fn trouble(what: &str, errno: nix::errno::Errno) -> Error {
