@@ -190,7 +190,10 @@ pub(crate) const fn meaning(state: State, event: EventKind) -> Meaning {
             | E::Crashed,
         )
         | (State::Preparing, E::Prepared | E::Unready | E::Stop | E::Crashed)
-        | (State::Running, E::RoundEnded | E::Unready | E::WorkspaceLost | E::Stop | E::Crashed)
+        | (
+            State::Running,
+            E::RoundEnded | E::Unready | E::WorkspaceLost | E::StoreFailed | E::Stop | E::Crashed,
+        )
         | (State::Verifying, E::Verified | E::WorkspaceLost | E::Stop | E::Crashed)
         | (State::Finishing, E::Stored | E::StoreFailed | E::Crashed)
         | (State::Committing, E::Committed | E::StoreFailed | E::Crashed)
@@ -206,6 +209,7 @@ pub(crate) const fn meaning(state: State, event: EventKind) -> Meaning {
             | E::RoundEnded
             | E::WorkspaceLost
             | E::Verified
+            | E::StoreFailed
             | E::Interrupted,
         )
         | (State::Ended, E::Stop) => Ignored,
@@ -232,7 +236,8 @@ pub(crate) enum Effect {
     Look,
     /// Ready inputs, provider and workspace; ends in `Prepared` or `Unready`.
     Prepare,
-    /// Run a round of the agent, at most until this moment; ends in `RoundEnded`, `Unready` or `WorkspaceLost`.
+    /// Run a round of the agent, at most until this moment; ends in `RoundEnded`, `Unready`, `WorkspaceLost` or
+    /// `StoreFailed`.
     Run {
         /// The failed verification that the round is to repair.
         repair: Option<Repair>,
@@ -378,7 +383,7 @@ impl AttemptMachine {
                 self.state = State::Committing;
                 Ok(vec![Effect::Commit])
             }
-            (State::Finishing, Event::StoreFailed(text)) => {
+            (State::Running | State::Finishing, Event::StoreFailed(text)) => {
                 Ok(self.abandon(Notice::of(Cause::StoreUnavailable, text), false))
             }
             (State::Committing, Event::Committed { verdict, orphaned }) => {

@@ -173,6 +173,7 @@ fn the_table_in_words() {
     Running    | RoundEnded     | Verifying
     Running    | WorkspaceLost  | Abandoning
     Running    | Stop           | Abandoning
+    Running    | StoreFailed    | Abandoning
     Running    | Crashed        | Abandoning
     Verifying  | WorkspaceLost  | Abandoning
     Verifying  | Verified       | Finishing
@@ -192,6 +193,7 @@ fn the_table_in_words() {
     Abandoning | WorkspaceLost  | (nothing)
     Abandoning | Verified       | (nothing)
     Abandoning | Stop           | (nothing)
+    Abandoning | StoreFailed    | (nothing)
     Abandoning | Abandoned      | Ended
     Abandoning | Interrupted    | (nothing)
     Abandoning | Crashed        | Ended
@@ -379,6 +381,10 @@ fn what_counts() {
         "abandon workspace unavailable false/false"
     );
     assert_eq!(counted(State::Running, Event::Crashed(String::new())), "abandon bug true/true");
+    assert_eq!(
+        counted(State::Running, Event::StoreFailed(String::new())),
+        "abandon store unavailable true/false"
+    );
     assert_eq!(
         counted(State::Finishing, Event::StoreFailed(String::new())),
         "abandon store unavailable true/false"

@@ -4,7 +4,7 @@ use super::*;
 use domain::outcome::Outcome;
 use domain::usage::Usage;
 use proptest::prelude::*;
-use proto::message::Welcome;
+use proto::message::{TrialDecided, Welcome};
 
 const TTL: Duration = Duration::from_secs(30);
 
