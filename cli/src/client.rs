@@ -7,7 +7,7 @@ use crate::say;
 use anyhow::Result;
 use proto::dial::{Dial, describe_status};
 use proto::eval::v1::run_event::Kind;
-use proto::eval::v1::{RunState, RunStatus, StartRunRequest, WatchRunRequest};
+use proto::eval::v1::{ListRunsRequest, RunState, RunStatus, StartRunRequest, WatchRunRequest};
 use run_folder::{RunFolder, Store};
 use std::time::Duration;
 
@@ -15,6 +15,23 @@ use std::time::Duration;
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Tries without a single event in between before giving up.
 const TRIES: u32 = 60;
+
+/// Asks whether a coordinator answers at all, before a run is planned for it.
+///
+/// # Errors
+/// When it does not answer, or does not take the token.
+pub(crate) async fn reach(dial: &Dial) -> Result<()> {
+    let mut client = dial.run_client()?;
+    match client.list_runs(ListRunsRequest { limit: 1 }).await {
+        Ok(_) => Ok(()),
+        Err(status) => Err(Expected::unusable(format!(
+            "the coordinator at {} cannot be used: {}",
+            dial.url,
+            describe_status(&status)
+        ))
+        .into()),
+    }
+}
 
 /// Starts the run (again: it is idempotent) and watches it.
 ///
@@ -40,7 +57,10 @@ pub(crate) async fn watch(
             Err(status) => {
                 failures += 1;
                 if failures == 1 {
-                    tracing::info!(error = %describe_status(&status), "the coordinator does not answer; trying again");
+                    progress.line(&format!(
+                        "the coordinator does not answer, trying again: {}",
+                        describe_status(&status)
+                    ));
                 }
                 if failures >= TRIES {
                     return Err(Expected::unusable(format!(

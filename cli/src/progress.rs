@@ -144,7 +144,8 @@ impl Progress {
         }
     }
 
-    fn line(&self, text: &str) {
+    /// A line for people, above the bars.
+    pub(crate) fn line(&self, text: &str) {
         match &self.view {
             View::Bars { all, .. } => drop(all.println(text)),
             View::Lines => say::note(text),

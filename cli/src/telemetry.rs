@@ -4,6 +4,7 @@ use crate::args::GlobalArgs;
 use crate::env_vars;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -37,7 +38,10 @@ pub(crate) fn start(global: &GlobalArgs) -> Telemetry {
     let provider = env_vars::read(env_vars::OTEL_EXPORTER_OTLP_ENDPOINT).and_then(|_| exporter());
     let spans =
         provider.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("och")));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(true);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(true);
     // In tests a subscriber may be there already; then that one stays.
     drop(tracing_subscriber::registry().with(filter).with(lines).with(spans).try_init());
     Telemetry { provider }

@@ -149,7 +149,8 @@ async fn evaluate(
         allow_write: agent.allow_write || config.permissions.allow_write,
         allow_shell: config.permissions.allow_shell,
     };
-    let remote = run.coordinator.is_some();
+    let remote =
+        run.coordinator.is_some() || crate::env_vars::read(crate::env_vars::OCH_COORDINATOR).is_some();
     let choice =
         if remote { sandbox::wished(run.sandbox) } else { sandbox::choose(run.sandbox, &loaded).await? };
     let store = stores::open(run.store.as_deref(), &run.output_dir)?;
@@ -164,8 +165,11 @@ async fn evaluate(
         permissions,
         sandbox: choice,
     };
-    let (folder, spec) = plan::plan(&store, wish).await?;
     let route = Route::new(run.coordinator.as_deref(), &run.connect, run.workers, run.concurrency)?;
+    if let Route::Remote(dial) = &route {
+        crate::client::reach(dial).await?;
+    }
+    let (folder, spec) = plan::plan(&store, wish).await?;
     let ending = Box::pin(drive::drive(&store, &folder, &spec, route)).await?;
     let resume_hint = resume_hint(&folder, &store, run);
     Ok(Done { folder, ending, resume_hint })
