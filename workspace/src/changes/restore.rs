@@ -109,16 +109,22 @@ async fn put(
         .filter(|above| there.contains_key(*above))
         .collect();
     let remove = |path: &str| Change::RemoveAll { path: path.to_owned() };
-    apply(workspace, obstacles.iter().map(|path| remove(path))).await?;
     // What was below an obstacle is gone with it, and its path is another place now.
     let below = |path: &str| obstacles.iter().any(|above| path.starts_with(&format!("{above}/")));
     let old =
         added.iter().chain(wanted.keys()).filter(|path| !below(path) && !obstacles.contains(path.as_str()));
-    apply(workspace, old.map(|path| remove(path)).collect::<Vec<_>>()).await?;
-    apply(workspace, wanted.into_values()).await
+    let steps: [Vec<Change>; 3] = [
+        obstacles.iter().map(|path| remove(path)).collect(),
+        old.map(|path| remove(path)).collect(),
+        wanted.into_values().collect(),
+    ];
+    for changes in steps {
+        apply(workspace, changes).await?;
+    }
+    Ok(())
 }
 
-async fn apply(workspace: &dyn Workspace, changes: impl IntoIterator<Item = Change>) -> Result<(), Error> {
+async fn apply(workspace: &dyn Workspace, changes: Vec<Change>) -> Result<(), Error> {
     let mut changes = changes.into_iter().peekable();
     while changes.peek().is_some() {
         let (mut batch, mut size) = (Vec::new(), 0);
@@ -161,6 +167,19 @@ mod tests {
     #[track_caller]
     fn check(glob: &str, path: &str, expect: bool) {
         assert_eq!(compile(&[glob.to_owned()]).unwrap().is_match(path), expect, "{glob} {path}");
+    }
+
+    /// Callers await these in tasks that move between threads.
+    #[test]
+    fn futures_can_move_between_threads() {
+        fn is_send<T: Send>(_: &T) {}
+        let (archive, globs) = (Archive::Empty, ["tests".to_owned()]);
+        let check = |workspace: &dyn Workspace| {
+            is_send(&restore(workspace, &archive, &globs));
+            is_send(&overlay(workspace, &archive));
+            is_send(&crate::changes::unified(&archive, workspace));
+        };
+        let _never_called: &dyn Fn(&dyn Workspace) = &check;
     }
 
     #[test]
