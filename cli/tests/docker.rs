@@ -24,9 +24,9 @@ fn docker(arguments: &[&str]) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
-/// Containers of one run, running or not.
-fn containers(run: &str) -> Vec<String> {
-    docker(&["ps", "--all", "--quiet", "--filter", &format!("label=och.run={run}")])
+/// Containers that a process made, warm ones included, running or not.
+fn containers(process: i32) -> Vec<String> {
+    docker(&["ps", "--all", "--quiet", "--filter", &format!("label=och.owner-pid={process}")])
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn the_repair_suite_runs_in_containers_and_leaves_nothing() {
     engine();
     let scratch = Scratch::new();
     let volumes = docker(&["volume", "ls", "--quiet"]).len();
-    let said = scratch.run(&[
+    let running = scratch.start(&[
         "lab-compare",
         &repository_file("suites/repair.json"),
         "--config",
@@ -49,6 +49,8 @@ fn the_repair_suite_runs_in_containers_and_leaves_nothing() {
         "--concurrency",
         "4",
     ]);
+    let process = running.id();
+    let said = running.wait(LIMIT);
     assert_eq!(said.code, Some(0), "{}\n{}", said.stdout, said.stderr);
     let all = verdicts(&scratch.run_folder("eval-runs"));
     let passed = |preset: &str| {
@@ -60,7 +62,7 @@ fn the_repair_suite_runs_in_containers_and_leaves_nothing() {
             .count()
     };
     assert_eq!((passed("careful"), passed("hasty")), (12, 5), "{all:#?}");
-    assert_eq!(containers("in-containers"), Vec::<String>::new());
+    assert_eq!(containers(process), Vec::<String>::new());
     assert_eq!(docker(&["volume", "ls", "--quiet"]).len(), volumes);
 }
 
@@ -96,18 +98,21 @@ fn kill_9_leaves_no_container_and_resume_finishes() {
         "--concurrency",
         "4",
     ]);
+    let process = running.id();
     let folder = scratch.path().join("eval-runs/killed");
     wait_until("containers at work and a verdict", LIMIT, || {
-        !verdicts(&folder).is_empty() && !containers("killed").is_empty()
+        !verdicts(&folder).is_empty() && !containers(process).is_empty()
     });
     running.kill();
     assert!(verdicts(&folder).len() < 12, "the kill came too late to show anything");
     // A dead worker's end of the pipe closes, the tool server ends, and the engine removes the container.
-    wait_until("the containers of the dead worker to go", LIMIT, || containers("killed").is_empty());
-    let said = scratch.run(&["resume", "killed"]);
+    wait_until("the containers of the dead worker to go", LIMIT, || containers(process).is_empty());
+    let resumed = scratch.start(&["resume", "killed"]);
+    let again = resumed.id();
+    let said = resumed.wait(LIMIT);
     assert_eq!(said.code, Some(0), "{}\n{}", said.stdout, said.stderr);
     let all = verdicts(&folder);
     assert_eq!((all.len(), results(&folder).len()), (12, 12));
     assert!(all.iter().all(|verdict| verdict["outcome"]["type"] == "passed"), "{all:#?}");
-    assert_eq!(containers("killed"), Vec::<String>::new());
+    assert_eq!(containers(again), Vec::<String>::new());
 }

@@ -175,7 +175,17 @@ impl Bench {
     /// The workspace crate measures itself: it needs an engine and an image.
     fn docker(&self) -> Result<String> {
         let output = Command::new(env!("CARGO"))
-            .args(["run", "--release", "--locked", "--quiet", "-p", "workspace", "--example", "docker-bench"])
+            .args([
+                "run",
+                "--release",
+                "--locked",
+                "--quiet",
+                "-p",
+                "workspace",
+                "--example",
+                "measure",
+                "docker",
+            ])
             .output()?;
         if !output.status.success() {
             bail!("the Docker benchmark failed: {}", String::from_utf8_lossy(&output.stderr).trim());

@@ -37,7 +37,8 @@ pub(crate) async fn run(args: CleanArgs) -> Result<Code> {
             say::note("no Docker engine answers; containers were not looked for");
             continue;
         }
-        let reaped = sandbox::make(kind, &own).await?.reap(&none).await?;
+        let sandboxes = sandbox::make(kind, &own).await?;
+        let reaped = sandboxes.reap(&none).await?;
         for name in &reaped.removed {
             say::note(&format!("removed {name}"));
         }
