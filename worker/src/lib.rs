@@ -3,6 +3,7 @@
 //! sharded or reported.
 
 mod actors;
+pub mod args;
 mod clock;
 mod config;
 mod deadline;

@@ -3,10 +3,11 @@
 
 use crate::actors::root::{AttemptClaimed, AttemptEnded, AttemptGone, Root};
 use crate::judge::Notice;
-use crate::machine::{AttemptMachine, Effect, Event, State};
+use crate::machine::{AttemptMachine, Effect, Ending, Event, State};
 use crate::runs;
 use crate::session::Key;
 use crate::work::{Body, Deps, Progress, claim, finish, prepare, round, verify};
+use domain::Retry;
 use domain::id::{AttemptNo, Epoch};
 use futures::FutureExt as _;
 use kameo::Actor;
@@ -16,8 +17,12 @@ use kameo::message::{Context, Message};
 use proto::message::Cause;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// The pause before a store that is away is asked again.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// The recipe.
 #[derive(Debug)]
@@ -98,6 +103,7 @@ impl Actor for Attempt {
     }
 }
 
+/// Reads the run, as long as it takes while somebody wants the attempt.
 async fn open(
     deps: Arc<Deps>,
     key: Key,
@@ -105,7 +111,16 @@ async fn open(
     first: AttemptNo,
     progress: Progress,
 ) -> Result<Box<Body>, Notice> {
-    let run = deps.runs.get(&key.run).await.map_err(|error| match &error {
+    let got = loop {
+        match deps.runs.get(&key.run).await {
+            Err(runs::Error::Plan { source, .. }) if source.retry() != Retry::No => {
+                tracing::warn!(run = %key.run, error = %crate::chain(&source), "the store is away");
+                tokio::time::sleep(PAUSE).await;
+            }
+            got => break got,
+        }
+    };
+    let run = got.map_err(|error| match &error {
         runs::Error::Plan { source, .. } => crate::store_notice(source),
         runs::Error::NoStore | runs::Error::Probe(_) => {
             Notice::of(Cause::StoreUnavailable, crate::chain(&error))
@@ -120,10 +135,13 @@ impl Attempt {
     /// Ends before anything was claimed.
     async fn end_unopened(&mut self, notice: Notice) {
         self.phase = Phase::Over;
-        self.tell_end(crate::machine::Ending::Abandoned { attempt: None, notice }).await;
+        self.tell_end(Ending::Abandoned { attempt: None, notice }).await;
     }
 
-    async fn tell_end(&self, ending: crate::machine::Ending) {
+    async fn tell_end(&self, mut ending: Ending) {
+        if let (Ending::Abandoned { notice, .. }, Some(body)) = (&mut ending, &self.body) {
+            notice.text = body.cleaned(std::mem::take(&mut notice.text));
+        }
         let ended = AttemptEnded { key: self.args.key.clone(), ending };
         // Fails only when the worker is gone.
         let _ = self.args.root.tell(ended).await;

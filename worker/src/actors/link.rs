@@ -137,7 +137,14 @@ async fn converse(
     let away = |what: &str| Failure::new(proto::status::Code::Unavailable, what);
     let answered = tokio::time::timeout(DIAL_PATIENCE, session).await;
     let mut incoming = answered.map_err(|_| away("the coordinator does not answer"))??.into_inner();
-    while let Some(message) = incoming.message().await? {
+    loop {
+        let heard = if *welcomed {
+            incoming.message().await?
+        } else {
+            let first = tokio::time::timeout(DIAL_PATIENCE, incoming.message()).await;
+            first.map_err(|_| away("the coordinator does not say welcome"))??
+        };
+        let Some(message) = heard else { return Ok(()) };
         let message = match FromCoordinator::try_from(message) {
             Ok(message) => message,
             // A newer coordinator may say what we do not know yet: not a reason to hang up.
@@ -161,7 +168,6 @@ async fn converse(
             return Ok(());
         }
     }
-    Ok(())
 }
 
 /// What is said, with decisions that wait together said together.

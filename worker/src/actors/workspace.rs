@@ -61,6 +61,11 @@ impl Handle {
     pub(crate) fn new(workspace: Box<dyn Workspace>) -> Self {
         Self { actor: WorkspaceActor::spawn(workspace) }
     }
+
+    /// Ends the workspace without waiting for it.
+    pub(crate) fn abort(&self) {
+        self.actor.kill();
+    }
 }
 
 impl Workspace for Handle {

@@ -131,7 +131,7 @@ async fn the_drain_deadline_abandons_what_is_left_and_it_does_not_count() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_interrupts_a_verification() {
+async fn a_stop_interrupts_a_repair_round() {
     let mut setup = Setup::repair(json!([write("a.txt", "good\n"), {"text": "DONE"}]));
     // The verify command never comes back.
     setup.sandboxes = workspace::FakeSandboxes::new().commands(|_, _| workspace::fake::ended(1, "no"));

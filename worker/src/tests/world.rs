@@ -45,6 +45,9 @@ pub(super) struct Setup {
     pub(super) sandboxes: FakeSandboxes,
     pub(super) store: Store,
     pub(super) slots: u32,
+    pub(super) incarnation: &'static str,
+    /// Whether the run is in the store already.
+    pub(super) planned: bool,
     pub(super) trials: u32,
     pub(super) ttl: Duration,
     pub(super) chunks: ChunkLimits,
@@ -90,6 +93,8 @@ impl Setup {
             sandboxes: FakeSandboxes::new(),
             store: Store::memory(),
             slots: 4,
+            incarnation: "i1",
+            planned: false,
             trials: 1,
             ttl: Duration::from_secs(36_000),
             chunks: ChunkLimits::default(),
@@ -121,7 +126,9 @@ impl Setup {
         let disk = tempfile::tempdir().unwrap();
         if !self.files.is_empty() {
             let packed = pack(&self.files);
-            folder.put_input(&packed).await.unwrap();
+            if !self.planned {
+                folder.put_input(&packed).await.unwrap();
+            }
             self.case.input = Some(packed.digest);
         }
         if !self.verify_files.is_empty() {
@@ -149,7 +156,9 @@ impl Setup {
             scripts: BTreeMap::from([("s".to_owned(), self.script)]),
             parent: None,
         };
-        folder.plan(&spec).await.unwrap();
+        if !self.planned {
+            folder.plan(&spec).await.unwrap();
+        }
         let endpoints = Arc::new(Endpoints::new(
             Arc::new(|name: &str| (name == "CANARY").then(|| Secret::new(CANARY.to_owned()))),
             Arc::new(|| "2026-11-20T00:00:00.000000+00:00".to_owned()),
@@ -158,7 +167,7 @@ impl Setup {
         let spool = disk.path().join("spool");
         std::fs::create_dir_all(&spool).unwrap();
         let shipper = Shipper::spawn(shipper::Args { clock, limits: self.ship, spool: spool.clone() });
-        let incarnation = "i1".parse().unwrap();
+        let incarnation = self.incarnation.parse().unwrap();
         let lair = Lair::open(&disk.path().join("cache"), &incarnation).unwrap();
         let sandboxes: Arc<dyn Sandboxes> = Arc::new(self.sandboxes.clone());
         let deps = Deps {

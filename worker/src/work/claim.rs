@@ -23,7 +23,7 @@ pub(crate) async fn claim(body: &mut Body, number: AttemptNo, stop: &Cancellatio
         worker: body.deps.worker.clone(),
         epoch: Some(body.epoch),
         nonce: format!("{:016x}", rand::random::<u64>()),
-        image: body.case.image.clone(),
+        image: None,
         claimed_at: (body.deps.now_utc)(),
     };
     let folder = body.run.folder.clone();

@@ -16,6 +16,9 @@ use workspace::{OpenError, OpenSpec, Owner, WorkspaceLimits};
 /// What a container lives beyond everything that may happen in it.
 const DEADLINE_MARGIN: Duration = Duration::from_secs(300);
 
+/// The pause before a store that is away is asked again.
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// Makes everything ready for the agent. A workspace is opened ahead only where it is sure to be used.
 pub(crate) async fn prepare(body: &mut Body, stop: &CancellationToken) -> Event {
     body.progress.set("preparing");
@@ -78,12 +81,20 @@ pub(crate) async fn open_workspace(body: &mut Body) -> Result<(), Notice> {
     Ok(())
 }
 
-/// A packed input on this machine's disk.
+/// A packed input on this machine's disk. A store that is away is waited for.
 pub(crate) async fn fetch(body: &Body, digest: &InputDigest) -> Result<inputs::Input, Notice> {
-    let folder = body.run.folder.clone();
-    let wanted = digest.clone();
-    let fetch = move || async move { folder.input(&wanted).await }.boxed();
-    body.deps.inputs.get(digest, fetch).await.map_err(|error| match &error {
+    let got = loop {
+        let (folder, wanted) = (body.run.folder.clone(), digest.clone());
+        let fetch = move || async move { folder.input(&wanted).await }.boxed();
+        match body.deps.inputs.get(digest, fetch).await {
+            Err(inputs::Error::Fetch { source, .. }) if source.retry() != Retry::No => {
+                tracing::warn!(error = %crate::chain(&source), "the store is away");
+                tokio::time::sleep(PAUSE).await;
+            }
+            got => break got,
+        }
+    };
+    got.map_err(|error| match &error {
         inputs::Error::Fetch { source, .. } => crate::store_notice(source),
         inputs::Error::Disk { .. } => Notice::unready(true, crate::chain(&error)),
     })

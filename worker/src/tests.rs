@@ -5,4 +5,5 @@ mod flow;
 mod leases;
 mod link;
 mod outage;
+mod steps;
 mod world;

@@ -282,6 +282,9 @@ impl Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
+        if let Some(workspace) = &self.workspace {
+            workspace.abort();
+        }
         if self.shipped {
             for kind in ChunkKind::ALL {
                 // A full mailbox or a dead shipper: the lane holds at most what it held, and goes with the process.
