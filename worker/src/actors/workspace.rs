@@ -51,7 +51,7 @@ impl Message<Run> for WorkspaceActor {
 }
 
 /// A workspace that is spoken to through its actor. Closing it interrupts what it is doing.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Handle {
     actor: ActorRef<WorkspaceActor>,
 }

@@ -1,9 +1,7 @@
 //! Files of a case in a workspace: the patch against the original, protected files back, verify files in and out again.
 
-use crate::actors::workspace::Handle;
 use crate::inputs::Input;
 use domain::ops::{Change, FileContent, Op, Reply};
-use futures::FutureExt as _;
 use run_folder::inputs::{Entry, entries};
 use workspace::{Archive, ChangesError, Lost, Workspace};
 
@@ -33,35 +31,27 @@ fn told<T>(outcome: Result<T, ChangesError>) -> Result<Result<T, String>, Lost> 
     }
 }
 
-/// Drives a future that cannot be proven to move between threads, on a thread of the blocking pool.
-async fn on_one_thread<T, F>(make: impl FnOnce() -> F + Send + 'static) -> Result<T, Lost>
-where
-    T: Send + 'static,
-    F: Future<Output = T>,
-{
-    let runtime = tokio::runtime::Handle::current();
-    let done = tokio::task::spawn_blocking(move || runtime.block_on(make())).await;
-    done.map_err(|error| Lost::engine(error.to_string()))
-}
-
 /// The patch of the workspace against its original.
 pub(crate) async fn patch(workspace: &dyn Workspace, original: Option<&Input>) -> Result<String, String> {
     let original = archive(original);
-    workspace::diff::unified(&original, workspace).boxed().await.map_err(|error| crate::chain(&error))
+    workspace::diff::unified(&original, workspace).await.map_err(|error| crate::chain(&error))
 }
 
 /// Puts protected files back as they were; says which differed, or why it cannot be done on what the agent left.
 pub(crate) async fn restore(
-    workspace: &Handle,
+    workspace: &dyn Workspace,
     original: Option<&Input>,
     globs: &[String],
 ) -> Result<Result<Vec<String>, String>, Lost> {
-    let (workspace, original, globs) = (workspace.clone(), archive(original), globs.to_vec());
-    told(on_one_thread(move || async move { workspace::restore(&workspace, &original, &globs).await }).await?)
+    let original = archive(original);
+    told(workspace::restore(workspace, &original, globs).await)
 }
 
 /// Puts verify files in, whatever the agent left in their way, and says what they cover.
-pub(crate) async fn cover(workspace: &Handle, files: &Input) -> Result<Result<Vec<Covered>, String>, Lost> {
+pub(crate) async fn cover(
+    workspace: &dyn Workspace,
+    files: &Input,
+) -> Result<Result<Vec<Covered>, String>, Lost> {
     let bytes = files.read().await.map_err(|error| Lost::engine(crate::chain(&error)))?;
     let entries = entries(&bytes).map_err(|error| Lost::engine(crate::chain(&error)))?;
     let paths: Vec<String> = entries
@@ -71,9 +61,8 @@ pub(crate) async fn cover(workspace: &Handle, files: &Input) -> Result<Result<Ve
         .collect();
     let covered = look_beneath(workspace, &paths).await?;
     let archive = Archive::Bytes(bytes);
-    let workspace = workspace.clone();
-    let placed = on_one_thread(move || async move { workspace::overlay(&workspace, &archive).await });
-    Ok(told(placed.await?)?.map(|()| covered))
+    let placed = workspace::overlay(workspace, &archive).await;
+    Ok(told(placed)?.map(|()| covered))
 }
 
 /// Puts back what verify files covered, and takes away those that covered nothing.
