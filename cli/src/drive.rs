@@ -124,7 +124,6 @@ async fn local(
             .await
             .map_err(|error| anyhow::Error::new(error).context(Expected::unusable("the coordinator stopped")))
     });
-    let endpoints = endpoints();
     let mut all_sandboxes = Vec::new();
     let mut crew: JoinSet<Result<()>> = JoinSet::new();
     for number in 0..workers {
@@ -135,13 +134,10 @@ async fn local(
         all_sandboxes.push(Arc::clone(&sandboxes));
         let mut config = worker_config(name, incarnation, url.clone(), slots.max(1));
         config.store = Some(store.clone());
-        let working = worker::serve(
-            config,
-            Arc::clone(&endpoints),
-            sandboxes,
-            wall::now_utc,
-            drain.clone().cancelled_owned(),
-        );
+        config.sandbox = Some(spec.sandbox);
+        // Each worker gets its own share of the limits, so each has its own limiters.
+        let working =
+            worker::serve(config, endpoints(), sandboxes, wall::now_utc, drain.clone().cancelled_owned());
         crew.spawn(async move {
             working
                 .await

@@ -28,6 +28,7 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<Code> {
     config.token = connect::token(args.connect.token_file.as_deref())?;
     config.tls_ca = args.connect.tls_ca.clone();
     config.drain_deadline = seconds("--drain-seconds", args.drain_seconds)?;
+    config.sandbox = Some(kind);
     if let Some(url) = &args.store {
         config.store = Some(stores::open(Some(url), std::path::Path::new("eval-runs"))?);
     }
