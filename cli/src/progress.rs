@@ -48,7 +48,6 @@ impl Progress {
             presets.entry(trial.preset.to_string()).or_default().total += 1;
         }
         let total = presets.values().map(|counts| usize::try_from(counts.total).unwrap_or(usize::MAX)).sum();
-        let view = if std::io::stderr().is_terminal() { bars(spec, &presets) } else { View::Lines };
         let cells = presets.len();
         say::note(&format!(
             "run {}: {total} trials, {cells} preset{}, sandbox {}",
@@ -59,6 +58,8 @@ impl Progress {
                 domain::run::Sandbox::Local => "local",
             }
         ));
+        // After the line above: bars that are drawn already would be left behind on the screen.
+        let view = if std::io::stderr().is_terminal() { bars(spec, &presets) } else { View::Lines };
         Self { view, presets, total, last_line: Instant::now() }
     }
 
