@@ -87,11 +87,10 @@ pub(crate) async fn read(store: &dyn ObjectStore, key: &Path) -> Result<Option<B
     }
 }
 
-/// Whether doing the same again cannot help.
+/// Whether doing the same again cannot help. A full disk is not among them: somebody may make room, and a result that is paid for
+/// is worth waiting for.
 pub(crate) fn is_permanent(error: &StoreError) -> bool {
-    use std::io::ErrorKind::{
-        NotADirectory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
-    };
+    use std::io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
     if matches!(
         error,
         StoreError::NotImplemented { .. }
@@ -106,10 +105,7 @@ pub(crate) fn is_permanent(error: &StoreError) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         if let Some(io) = cause.downcast_ref::<std::io::Error>()
-            && matches!(
-                io.kind(),
-                PermissionDenied | ReadOnlyFilesystem | StorageFull | QuotaExceeded | NotADirectory
-            )
+            && matches!(io.kind(), PermissionDenied | ReadOnlyFilesystem | NotADirectory)
         {
             return true;
         }

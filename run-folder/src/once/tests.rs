@@ -125,10 +125,13 @@ async fn patience_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn what_waiting_cannot_cure_is_not_waited_for() {
-    for kind in [std::io::ErrorKind::StorageFull, std::io::ErrorKind::PermissionDenied] {
+    for kind in [std::io::ErrorKind::ReadOnlyFilesystem, std::io::ErrorKind::PermissionDenied] {
         assert_eq!(tries(std::io::Error::from(kind)).await, (1, Duration::ZERO), "{kind}");
     }
     assert!(!is_permanent(&StoreError::Generic { store: "s", source: "503".into() }));
+    // Room can be made; what is paid for waits for it.
+    let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    assert!(!is_permanent(&StoreError::Generic { store: "s", source: Box::new(full) }));
 }
 
 #[test]
