@@ -113,7 +113,7 @@ async fn local(
     let url = format!("http://{}", listener.local_addr()?);
     let (stop_coordinator, drain) = (CancellationToken::new(), CancellationToken::new());
     let mut services: JoinSet<Result<()>> = JoinSet::new();
-    let mut config = coordinator::Config::new(Incarnation::folded(&crate::plan::random_word(16)));
+    let mut config = coordinator::Config::new(crate::plan::incarnation());
     config.heartbeat = LOCAL_HEARTBEAT;
     config.ttl = LOCAL_TTL;
     config.store_is_proven = true;
@@ -129,7 +129,7 @@ async fn local(
     for number in 0..workers {
         let slots = concurrency / workers + u32::from(number < concurrency % workers);
         let name = WorkerName::folded(&format!("local-{}", number + 1));
-        let incarnation = Incarnation::folded(&crate::plan::random_word(16));
+        let incarnation = crate::plan::incarnation();
         let sandboxes = sandbox::make(spec.sandbox, &incarnation).await?;
         all_sandboxes.push(Arc::clone(&sandboxes));
         let mut config = worker_config(name, incarnation, url.clone(), slots.max(1));

@@ -4,7 +4,7 @@ use crate::exit::Expected;
 use crate::suites::Loaded;
 use crate::wall;
 use anyhow::{Context as _, Result};
-use domain::id::{RunId, fold};
+use domain::id::{Incarnation, RunId, fold};
 use domain::preset::Preset;
 use domain::run::{Limits, Permissions, RunSpec, Sandbox, SkippedPreset};
 use domain::suite::{InputDigest, WorkspaceSource};
@@ -78,8 +78,13 @@ fn fresh_id(loaded: &[Loaded]) -> RunId {
     RunId::folded(&format!("{}-{}-{}", wall::run_stamp(), fold(short.trim_matches('-')), random_word(6)))
 }
 
+/// A new life of a process, or of a worker inside it.
+pub(crate) fn incarnation() -> Incarnation {
+    Incarnation::folded(&random_word(16))
+}
+
 /// A random word of lower-case letters and digits.
-pub(crate) fn random_word(length: usize) -> String {
+fn random_word(length: usize) -> String {
     use rand::RngExt as _;
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut rng = rand::rng();

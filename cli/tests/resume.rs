@@ -36,19 +36,25 @@ const RUN: [&str; 14] = [
     "0",
 ];
 
+/// Waits until the run that was just started has so many verdicts.
+#[track_caller]
+fn wait_for_verdicts(scratch: &Scratch, what: &str, count: usize) {
+    let runs = scratch.path().join("eval-runs");
+    wait_until(what, LIMIT, || {
+        runs.is_dir()
+            && std::fs::read_dir(&runs).unwrap().any(|entry| {
+                let path = entry.unwrap().path();
+                path.join("run.json").is_file() && verdicts(&path).len() >= count
+            })
+    });
+}
+
 #[test]
 fn kill_9_in_the_middle_loses_and_repeats_nothing_that_was_decided() {
     let scratch = Scratch::new();
     slow_suite(&scratch);
     let running = scratch.start(&RUN);
-    let runs = scratch.path().join("eval-runs");
-    wait_until("a third of the trials", LIMIT, || {
-        runs.is_dir()
-            && std::fs::read_dir(&runs).unwrap().any(|entry| {
-                let path = entry.unwrap().path();
-                path.join("run.json").is_file() && verdicts(&path).len() >= 20
-            })
-    });
+    wait_for_verdicts(&scratch, "a third of the trials", 20);
     running.kill();
     let folder = scratch.run_folder("eval-runs");
     let decided = verdicts(&folder);
@@ -83,14 +89,7 @@ fn one_interrupt_drains_and_says_how_to_go_on() {
     let scratch = Scratch::new();
     slow_suite(&scratch);
     let running = scratch.start(&RUN);
-    let runs = scratch.path().join("eval-runs");
-    wait_until("some verdicts", LIMIT, || {
-        runs.is_dir()
-            && std::fs::read_dir(&runs).unwrap().any(|entry| {
-                let path = entry.unwrap().path();
-                path.join("run.json").is_file() && verdicts(&path).len() >= 5
-            })
-    });
+    wait_for_verdicts(&scratch, "some verdicts", 5);
     running.signal("-INT");
     let said = running.wait(LIMIT);
     assert_eq!(said.code, Some(3), "{}", said.stderr);
@@ -125,14 +124,7 @@ fn a_cancelled_run_is_sealed_with_its_undecided_trials_errored() {
     let scratch = Scratch::new();
     slow_suite(&scratch);
     let running = scratch.start(&RUN);
-    let runs = scratch.path().join("eval-runs");
-    wait_until("some verdicts", LIMIT, || {
-        runs.is_dir()
-            && std::fs::read_dir(&runs).unwrap().any(|entry| {
-                let path = entry.unwrap().path();
-                path.join("run.json").is_file() && verdicts(&path).len() >= 5
-            })
-    });
+    wait_for_verdicts(&scratch, "some verdicts", 5);
     let folder = scratch.run_folder("eval-runs");
     let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
     assert_eq!(scratch.run(&["cancel", &name]).code, Some(0));

@@ -4,7 +4,6 @@ use crate::args::CleanArgs;
 use crate::exit::{Code, Expected};
 use crate::{sandbox, say, stores};
 use anyhow::Result;
-use domain::id::Incarnation;
 use domain::run::Sandbox;
 use std::collections::HashSet;
 
@@ -31,7 +30,7 @@ pub(crate) async fn run(args: CleanArgs) -> Result<Code> {
         }
     }
     let none = HashSet::new();
-    let own = Incarnation::folded(&crate::plan::random_word(16));
+    let own = crate::plan::incarnation();
     for kind in [Sandbox::Local, Sandbox::Docker] {
         if kind == Sandbox::Docker && workspace::docker_available(&sandbox::docker_host()).await.is_err() {
             say::note("no Docker engine answers; containers were not looked for");

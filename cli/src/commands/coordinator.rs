@@ -5,7 +5,7 @@ use crate::exit::{Code, Expected};
 use crate::signals::Signals;
 use crate::{connect, say, stores};
 use anyhow::Result;
-use domain::id::{Incarnation, RunId};
+use domain::id::RunId;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(crate) async fn run(args: CoordinatorArgs) -> Result<Code> {
     stores::prove(&store).await?;
     let token = connect::token(args.token_file.as_deref())?;
     let tls = args.tls_cert.as_ref().zip(args.tls_key.as_ref());
-    let mut config = coordinator::Config::new(Incarnation::folded(&crate::plan::random_word(16)));
+    let mut config = coordinator::Config::new(crate::plan::incarnation());
     config.heartbeat = seconds("--heartbeat-seconds", args.heartbeat_seconds)?;
     config.ttl = seconds("--lease-seconds", args.lease_seconds)?;
     config.token = token;

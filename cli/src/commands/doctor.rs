@@ -3,7 +3,6 @@
 use crate::exit::Code;
 use crate::{config, presets, sandbox, say, stores};
 use anyhow::Result;
-use domain::id::Incarnation;
 use domain::run::Sandbox;
 use std::path::Path;
 
@@ -38,7 +37,7 @@ pub(crate) async fn run(store: Option<&str>) -> Result<Code> {
         }
         Err(error) => line(true, "docker", &format!("{error}; runs use the local sandbox")),
     }
-    match sandbox::make(Sandbox::Local, &Incarnation::folded(&crate::plan::random_word(16))).await {
+    match sandbox::make(Sandbox::Local, &crate::plan::incarnation()).await {
         Ok(local) => {
             for text in local.describe() {
                 line(true, "local", &text);

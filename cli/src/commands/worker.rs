@@ -7,7 +7,8 @@ use crate::exit::{Code, Expected};
 use crate::signals::Signals;
 use crate::{connect, env_vars, sandbox, say, stores};
 use anyhow::Result;
-use domain::id::{Incarnation, WorkerName};
+use domain::id::WorkerName;
+use std::sync::Arc;
 
 /// Works.
 pub(crate) async fn run(args: WorkerArgs) -> Result<Code> {
@@ -18,7 +19,7 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<Code> {
         .ok_or_else(|| Expected::usage("name the coordinator with --coordinator or OCH_COORDINATOR"))?;
     connect::check_url(&coordinator)?;
     let name = args.name.clone().or_else(hostname).unwrap_or_else(|| "worker".to_owned());
-    let incarnation = Incarnation::folded(&crate::plan::random_word(16));
+    let incarnation = crate::plan::incarnation();
     let kind = sandbox::choose(args.sandbox, &[]).await?;
     let sandboxes = sandbox::make(kind, &incarnation).await?;
     for text in sandboxes.describe() {
@@ -34,10 +35,11 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<Code> {
     }
     let mut signals = Signals::listen()?;
     let (drain, drained) = tokio::sync::oneshot::channel::<()>();
-    let work = worker::serve(config, drive::endpoints(), sandboxes, crate::wall::now_utc, async move {
-        // A dropped sender means the same as a signal: stop.
-        drop(drained.await);
-    });
+    let work =
+        worker::serve(config, drive::endpoints(), Arc::clone(&sandboxes), crate::wall::now_utc, async move {
+            // A dropped sender means the same as a signal: stop.
+            drop(drained.await);
+        });
     tokio::pin!(work);
     let summary = tokio::select! {
         done = &mut work => done,
@@ -53,7 +55,10 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<Code> {
             }
         }
     }
-    .map_err(|error| anyhow::Error::new(error).context(Expected::unusable("the worker stopped")))?;
+    .map_err(|error| anyhow::Error::new(error).context(Expected::unusable("the worker stopped")));
+    // Warm containers are given back whichever way the work ended.
+    sandboxes.shutdown().await;
+    let summary = summary?;
     say::note(&format!(
         "left: {} trials decided, {} attempts abandoned, {} results after another's verdict",
         summary.decided, summary.abandoned, summary.orphaned
